@@ -1,0 +1,68 @@
+//! Shared-memory inter-process communication for Linux that nothing can wedge.
+//!
+//! Separately started programs meet in named segments of shared memory and exchange messages and
+//! locked values. Kill any of them with SIGKILL at any instruction: nothing is lost, nothing is
+//! doubled, and nobody hangs.
+//!
+//! ```
+//! use steadfast::{Queue, QueueOptions};
+//!
+//! # let name = format!("doc-lib-{}", std::process::id());
+//! let queue: Queue = Queue::create(&name, &QueueOptions::new())?;
+//! queue.put(b"hello")?;
+//!
+//! // in any other process: Queue::open(&name)?
+//! assert_eq!(queue.get()?, b"hello");
+//! # steadfast::Segment::unlink(&name)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`Queue`] | bounded, first in first out, any number of producers and consumers |
+//! | [`Producer`], [`Consumer`] | a side that one process has alone: no lock, messages in place |
+//! | [`Mutex`] | a value behind a robust lock: says when its owner died |
+//! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
+//! | [`Segment`] | the shared memory itself: create, open, list, clean up |
+//!
+//! # Layers
+//! `os` (the kernel, one object per file) -> `segment` (named memory with a checked header) -> `sync`
+//! (locks, sleeping) -> `queue`. Nothing calls upwards; a wake-up is a number that changed.
+//!
+//! # Platform
+//! Linux 5.5 or later with glibc, 64 bits, little endian. x86-64 is tested; aarch64 is meant to work.
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!(
+    "steadfast needs Linux with glibc: it relies on Linux's robust futexes, open-file-description \
+     locks and tmpfs, and on how glibc registers each thread's robust list"
+);
+#[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
+compile_error!(
+    "steadfast needs a 64-bit little-endian processor: the lock word is one 64-bit atomic whose low \
+     half the kernel reads as a futex"
+);
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("steadfast's memory ordering is argued for x86-64 and aarch64 only");
+
+mod message;
+mod os;
+mod primitive;
+mod queue;
+mod segment;
+mod sync;
+
+pub use message::Message;
+pub use os::sigbus::guard_against_truncation;
+pub use queue::{
+    Batch, Consumer, GetError, NotClosed, Producer, PutError, Queue, QueueOptions, Shutdown, View,
+    WriteGuard,
+};
+pub use segment::{
+    CleanOptions, CleanReason, Cleaned, Kind, Role, Segment, SegmentError, SegmentInfo,
+    SegmentOptions,
+};
+pub use sync::{
+    Futex, LockError, Mutex, MutexGuard, Pthread, PthreadMutex, PthreadMutexGuard, RobustMutex,
+    Shareable,
+};

@@ -1,0 +1,12 @@
+//! The kernel, one object per file. The only layer that names `libc` or `rustix`: results are
+//! [`std::io::Result`], no file here decides anything.
+
+pub(crate) mod clock;
+pub(crate) mod futex;
+pub(crate) mod mapping;
+pub(crate) mod ofd_lock;
+pub(crate) mod process;
+pub(crate) mod pthread;
+pub(crate) mod robust_list;
+pub(crate) mod shm;
+pub(crate) mod sigbus;

@@ -1,0 +1,67 @@
+//! Messages got together, in buffers that are used again.
+
+/// Up to so many bytes are set aside for a batch whose messages look small.
+const GENEROUS: usize = 256 << 10;
+
+/// Messages that were got together; its buffers are used again for the next batch.
+///
+/// ```
+/// # use steadfast::{Batch, Queue, QueueOptions};
+/// # let name = format!("doc-batch-{}", std::process::id());
+/// let queue: Queue = Queue::create(&name, &QueueOptions::new())?;
+/// queue.put_many(&["one", "two"].map(str::as_bytes))?;
+/// let mut batch = Batch::new();
+/// queue.get_batch(&mut batch, 32)?;
+/// assert_eq!(batch.iter().collect::<Vec<_>>(), [b"one", b"two"]);
+/// # steadfast::Segment::unlink(&name)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default, Clone)]
+pub struct Batch {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ends: Vec<usize>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// How many messages it holds.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Forgets the messages, keeps the buffers.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// The bytes of message number `at`, counted from 0.
+    pub fn get(&self, at: usize) -> Option<&[u8]> {
+        self.iter().nth(at)
+    }
+
+    /// The messages' bytes, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        (0..self.ends.len()).map(|at| {
+            let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.bytes[start..self.ends[at]]
+        })
+    }
+
+    /// Sets aside room for up to `max` messages, the first of which has `first` bytes: as much as if
+    /// all were of that length, within reason.
+    pub(crate) fn make_room(&mut self, max: usize, first: usize) {
+        let likely = first.max(64).saturating_mul(max).min(GENEROUS);
+        self.bytes.reserve(likely.max(first));
+        self.ends.reserve(max);
+    }
+}

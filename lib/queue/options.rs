@@ -1,0 +1,80 @@
+//! How a new queue is to be.
+
+use crate::segment::SegmentOptions;
+
+/// The smallest ring, in bytes.
+pub(crate) const MIN_CAPACITY: u64 = 4 << 10;
+/// The largest ring, in bytes: positions are 32 bits of 8-byte units, and must be able to tell a full
+/// ring from an empty one.
+pub(crate) const MAX_CAPACITY: u64 = 8 << 30;
+/// The ring of a queue that asks for nothing else, in bytes: larger than a core's second-level cache,
+/// which is what makes a ring fast.
+pub(crate) const DEFAULT_CAPACITY: u64 = 4 << 20;
+
+/// How a new queue is to be; ignored when the queue exists already.
+///
+/// ```
+/// use steadfast::QueueOptions;
+///
+/// let options = QueueOptions::new().maxsize(1000).capacity(64 << 20).single_consumer();
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct QueueOptions {
+    pub(crate) maxsize: usize,
+    pub(crate) capacity: u64,
+    pub(crate) single_producer: bool,
+    pub(crate) single_consumer: bool,
+    pub(crate) segment: SegmentOptions,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        QueueOptions::new()
+    }
+}
+
+impl QueueOptions {
+    /// No limit of items, 4 MiB of bytes, any number of producers and consumers, mode 0600.
+    pub fn new() -> QueueOptions {
+        QueueOptions {
+            maxsize: 0,
+            capacity: DEFAULT_CAPACITY,
+            single_producer: false,
+            single_consumer: false,
+            segment: SegmentOptions::new(),
+        }
+    }
+
+    /// At most so many messages at a time; 0 = only the bytes limit.
+    pub fn maxsize(mut self, messages: usize) -> QueueOptions {
+        self.maxsize = messages;
+        self
+    }
+
+    /// Room for so many bytes of messages, each with 8 bytes of header and rounded up to 8. Rounded up
+    /// to a power of two from 4 KiB to 8 GiB; the memory is reserved when the queue is made. The
+    /// largest message has half of it.
+    pub fn capacity(mut self, bytes: u64) -> QueueOptions {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Only one process at a time puts, through [`crate::Producer`]; its puts take no lock.
+    pub fn single_producer(mut self) -> QueueOptions {
+        self.single_producer = true;
+        self
+    }
+
+    /// Only one process at a time gets, through [`crate::Consumer`]; its gets take no lock.
+    pub fn single_consumer(mut self) -> QueueOptions {
+        self.single_consumer = true;
+        self
+    }
+
+    /// The segment's own options: who may open it, how many participants, whether it is ephemeral.
+    pub fn segment(mut self, options: SegmentOptions) -> QueueOptions {
+        self.segment = options;
+        self
+    }
+}

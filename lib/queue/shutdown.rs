@@ -1,0 +1,101 @@
+//! Ending a queue for everybody.
+//!
+//! **Drain** has one committing store: the state becomes *drain*. From then on every put fails. What is
+//! left is to put the mark behind the last message, so that no consumer can take "empty" for "ended"
+//! while a producer is in the middle of a put: the mark goes where the next header would go, and a put
+//! that began before either commits first, or finds the mark. Under the producers' lock that is plain;
+//! a single producer commits by compare-and-swap from 0, so one of the two wins. If the process that
+//! shuts down dies before the mark is set, the first consumer that finds the queue empty sets it.
+//!
+//! **Now** has one committing store too: the state becomes *now*. Gets look at the state under their
+//! lock, so after the count was taken under that lock nothing is got any more.
+
+use std::sync::atomic::Ordering;
+
+use crate::os::clock::Deadline;
+use crate::segment::SegmentError;
+
+use super::object::{NotLocked, Shared, state};
+use super::ring::Corrupt;
+use super::{GetError, Shutdown};
+
+impl Shared {
+    /// See [`super::Queue::shutdown`].
+    pub(crate) fn shutdown(&self, how: Shutdown) -> Result<usize, SegmentError> {
+        self.segment.check()?;
+        let wanted = match how {
+            Shutdown::Drain => state::DRAIN,
+            Shutdown::Now => state::NOW,
+        };
+        let before = self.state_word().fetch_max(wanted, Ordering::SeqCst);
+        let result = if before >= wanted && before != state::DRAIN {
+            Ok(0)
+        } else {
+            match how {
+                Shutdown::Drain => self.set_mark().map(|()| 0),
+                Shutdown::Now => self.count_discarded(),
+            }
+        };
+        self.not_empty().notify(u32::MAX);
+        self.not_full().notify(u32::MAX);
+        result.map_err(|error| match error {
+            Unfinished::Segment(error) => error,
+            Unfinished::Corrupt(what) => {
+                self.poison();
+                SegmentError::Corrupt { name: self.segment.name().to_owned(), what }
+            }
+        })
+    }
+
+    /// Sets the mark that ends the ring, unless it is there.
+    fn set_mark(&self) -> Result<(), Unfinished> {
+        if self.single_producer {
+            return self.ring().close().map_err(Unfinished::from);
+        }
+        let closed =
+            self.locked(self.tail_lock(), Deadline::Never, || self.ring().close(), |_| {})?;
+        closed.map_err(Unfinished::from)
+    }
+
+    /// How many messages a shutdown discards; to be called once the state says *now*.
+    fn count_discarded(&self) -> Result<usize, Unfinished> {
+        let count = || self.ring().len() as usize;
+        if self.single_consumer {
+            return Ok(count());
+        }
+        Ok(self.locked(self.head_lock(), Deadline::Never, count, |_| {})?)
+    }
+
+    /// What a consumer does that finds the queue empty in state *drain*: the process that began the
+    /// shutdown may be dead, or about to set the mark itself.
+    #[cold]
+    pub(crate) fn finish_close(&self) -> Result<(), GetError> {
+        self.set_mark().map_err(|error| match error {
+            Unfinished::Segment(error) => error.into(),
+            Unfinished::Corrupt(what) => self.get_corrupt(what),
+        })
+    }
+}
+
+/// Why a shutdown did not get to its end; it has begun all the same.
+enum Unfinished {
+    Corrupt(&'static str),
+    Segment(SegmentError),
+}
+
+impl From<Corrupt> for Unfinished {
+    fn from(Corrupt(what): Corrupt) -> Unfinished {
+        Unfinished::Corrupt(what)
+    }
+}
+
+impl From<NotLocked> for Unfinished {
+    fn from(error: NotLocked) -> Unfinished {
+        match error {
+            NotLocked::Segment(error) => Unfinished::Segment(error),
+            NotLocked::TimedOut | NotLocked::Held => {
+                Unfinished::Corrupt("one of its locks names this thread")
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The event count: how a process sleeps until something may have changed.
+//!
+//! # The word
+//! | bits | meaning |
+//! |---|---|
+//! | 0 | somebody may sleep |
+//! | 1..32 | sequence number: how many times sleepers were called |
+//!
+//! # Protocol
+//! ```text
+//! sleeper                                   caller
+//! 1 key = word.fetch_or(1) | 1              a change the state (a store to another word)
+//! 2 full fence                              b full fence
+//! 3 look at the state again                 c if word has bit 0:
+//! 4 futex_wait(word == key)                 d   word: key -> (key + 2) without bit 0
+//! 5 word.fetch_or(1)                        e   futex_wake
+//! ```
+//! Why no wake is lost: of the fences 2 and b one comes first. If b does, 3 sees the change. If 2
+//! does, c sees bit 0, so d changes the word: either before 4, which then does not sleep, or after
+//! it, and then e finds the sleeper. The sequence number makes d visible to every sleeper that took
+//! its key before; with one bit alone a second sleeper could set the bit again between d and 4 of the
+//! first, which would then sleep through its call.
+//!
+//! Line 5: a caller that woke only some sleepers has cleared the bit for all, so whoever really slept
+//! sets it again; the next caller then looks for the others.
+//!
+//! A caller killed between a and e leaves its sleepers to their time-out: every sleep has one. A dead
+//! sleeper leaves at most one needless wake.
+//!
+//! Source: Vyukov's event count; the names follow folly's and rayon's.
+
+use std::time::Duration;
+
+use crate::primitive::{AtomicU32, Fault, Ordering, fault, fence_after_rmw, futex};
+
+const SLEEPERS: u32 = 1;
+const ONE: u32 = 2;
+
+/// See the module's documentation.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct EventCount {
+    word: AtomicU32,
+}
+
+/// What a sleeper saw before it looked at the state for the last time.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Key(u32);
+
+impl EventCount {
+    /// The event count whose word this is.
+    #[inline]
+    pub(crate) fn at(word: &AtomicU32) -> &EventCount {
+        let word: *const AtomicU32 = word;
+        // SAFETY: EventCount is a transparent wrapper of AtomicU32, and the borrow is kept.
+        unsafe { &*word.cast::<EventCount>() }
+    }
+
+    /// Announces that the calling thread may sleep. Look at the state once more, then
+    /// [`EventCount::wait`].
+    pub(crate) fn prepare(&self) -> Key {
+        let key = self.word.fetch_or(SLEEPERS, Ordering::SeqCst) | SLEEPERS;
+        fence_after_rmw();
+        Key(key)
+    }
+
+    /// Sleeps until called after `key` was taken, or until `timeout` has passed.
+    pub(crate) fn wait(&self, key: Key, timeout: Duration) -> futex::Waited {
+        let waited = futex::wait(&self.word, key.0, timeout);
+        if waited != futex::Waited::Changed {
+            self.word.fetch_or(SLEEPERS, Ordering::SeqCst);
+        }
+        waited
+    }
+
+    /// Calls up to `count` sleepers: one load when nobody sleeps. The state must have been changed
+    /// before, and a full fence or a locked instruction must lie between that change and this call.
+    #[inline]
+    pub(crate) fn notify(&self, count: u32) {
+        fence_after_rmw();
+        if self.word.load(Ordering::Relaxed) & SLEEPERS != 0 {
+            self.notify_slow(count);
+        }
+    }
+
+    #[cold]
+    fn notify_slow(&self, count: u32) {
+        let mut seen = self.word.load(Ordering::Relaxed);
+        while seen & SLEEPERS != 0 {
+            let step = if fault(Fault::OneBitDoorbell) { 0 } else { ONE };
+            let called = seen.wrapping_add(step) & !SLEEPERS;
+            match self.word.compare_exchange(seen, called, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    futex::wake(&self.word, count);
+                    return;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Whether somebody may be asleep: the load of [`EventCount::notify`] alone.
+    #[inline]
+    pub(crate) fn has_sleepers(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+}

@@ -1,0 +1,56 @@
+//! The lock of [`crate::Mutex`]: a [`RobustLock`] that is linked on the thread's robust list while
+//! it is held, so that any number of nested ones is recovered, also when only the thread dies.
+
+use crate::os::clock::Deadline;
+use crate::segment::{Kind, Segment};
+
+use super::Caller;
+use super::mutex::{CELL, NotLocked, RawLock};
+use super::robust_lock::{Acquired, Refused, RobustLock};
+
+/// Our own robust lock: fast, and safe against hostile peers and other PID namespaces.
+///
+/// Its cell: the lock word at +0, 16 bytes unused, the list node (`prev` at +24, `next` at +32; see
+/// `os::robust_list`).
+#[derive(Debug)]
+pub enum Futex {}
+
+fn lock_of(segment: &Segment) -> &RobustLock {
+    RobustLock::at(segment.area().word64(CELL))
+}
+
+impl RawLock for Futex {
+    const KIND: Kind = Kind::Mutex;
+
+    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
+        let caller = Caller::enter(segment)?;
+        let lock = lock_of(segment);
+        let armed = caller.arm(lock.word());
+        let result = lock.lock(&caller, deadline);
+        if result.is_ok() {
+            caller.link(lock.word());
+        }
+        // From here the list covers the word; before, the pending slot did.
+        caller.disarm(armed);
+        Ok(result?)
+    }
+
+    fn release(segment: &Segment) {
+        // An inherited guard in a forked child must not touch its parent's lock.
+        let Ok(caller) = Caller::enter(segment) else { return };
+        let lock = lock_of(segment);
+        let armed = caller.arm(lock.word());
+        caller.unlink(lock.word());
+        lock.unlock();
+        caller.disarm(armed);
+    }
+}
+
+impl From<Refused> for NotLocked {
+    fn from(refused: Refused) -> NotLocked {
+        match refused {
+            Refused::TimedOut => NotLocked::TimedOut,
+            Refused::Deadlock => NotLocked::Deadlock,
+        }
+    }
+}

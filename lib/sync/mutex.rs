@@ -1,0 +1,440 @@
+//! `Mutex<T>` and `PthreadMutex<T>`: a value in a segment of its own, behind a robust lock.
+//!
+//! # The object
+//! | offset | what |
+//! |---|---|
+//! | 0 | constants, checksummed: size and alignment of the value |
+//! | 128 | the lock's cell (see [`Futex`] and [`Pthread`]) |
+//! | 192 | state, u32 |
+//! | 196 | the participant that died last while it held the lock, u32 (for people) |
+//! | 256 | the value |
+//!
+//! # The state, changed only by the lock's owner
+//! | value | meaning |
+//! |---|---|
+//! | 0 clean | the value is as its last owner left it |
+//! | 1 inconsistent | an owner died (or panicked) while it held the lock; nobody has judged the value yet |
+//! | 2 abandoned | the owner that was to judge it gave it up; only [`RobustMutex::repair`] and [`RobustMutex::replace`] go on |
+//!
+//! A thief writes *inconsistent* before it does anything else. If it is killed before, the lock is
+//! marked again and the next thief does it; if it is killed after, the same. So whoever sees *clean*
+//! has a value that no dead owner was in the middle of changing.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::os::clock::Deadline;
+use crate::segment::{Area, Constants, Kind, Segment, SegmentError, SegmentOptions};
+
+use super::robust_lock::Acquired;
+use super::{Futex, Pthread, Shareable};
+
+/// Offset of the lock's cell in the object.
+pub(crate) const CELL: usize = 128;
+const STATE: usize = 192;
+const LAST_DEAD: usize = 196;
+const VALUE: usize = 256;
+
+const CLEAN: u32 = 0;
+const INCONSISTENT: u32 = 1;
+const ABANDONED: u32 = 2;
+
+/// Why a [`RawLock`] was not obtained.
+#[derive(Debug)]
+pub enum NotLocked {
+    /// The deadline passed.
+    TimedOut,
+    /// The calling thread holds it already.
+    Deadlock,
+    /// The segment cannot be used.
+    Segment(SegmentError),
+}
+
+impl From<SegmentError> for NotLocked {
+    fn from(error: SegmentError) -> NotLocked {
+        NotLocked::Segment(error)
+    }
+}
+
+/// The two kinds of lock behind one interface.
+pub trait RawLock: 'static {
+    /// The kind of segment it makes.
+    #[doc(hidden)]
+    const KIND: Kind;
+
+    /// Initialises the zeroed cell.
+    #[doc(hidden)]
+    fn init(_area: &Area) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes the lock, and registers it with the kernel for as long as it is held.
+    #[doc(hidden)]
+    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked>;
+
+    /// Releases it; the calling thread must own it.
+    #[doc(hidden)]
+    fn release(segment: &Segment);
+}
+
+/// Why a lock attempt did not simply give the guard. `G` is the guard.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError<G> {
+    /// The lock is yours, but its owner died (or panicked) while it held it: the value may be half
+    /// changed. Look at it, mend it and call [`MutexGuard::mark_consistent`]; if the guard is
+    /// dropped without that, the mutex is abandoned.
+    #[error("the lock was taken over from an owner that died holding it; check the value")]
+    OwnerDied(G),
+    /// An earlier owner gave the value up; `repair` or `replace` it first. The lock is not held.
+    #[error("the value was abandoned by the owner that took over from a dead one; repair it first")]
+    Abandoned,
+    /// The time-out passed while somebody alive held the lock.
+    #[error("timed out waiting for the lock")]
+    TimedOut,
+    /// Somebody alive holds the lock, and `try_lock` does not wait.
+    #[error("the lock is held by somebody else")]
+    WouldBlock,
+    /// The calling thread holds the lock already; waiting would last for ever.
+    #[error("this thread holds the lock already")]
+    Deadlock,
+    /// The bytes in the segment are not a value of the type; `replace` it. The lock is not held.
+    #[error("the bytes in the segment are not a valid value of this type")]
+    Corrupt,
+    /// The segment cannot be used: this process was forked, or the segment was truncated.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+impl<G> fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LockError::OwnerDied(_) => "OwnerDied(..)",
+            LockError::Abandoned => "Abandoned",
+            LockError::TimedOut => "TimedOut",
+            LockError::WouldBlock => "WouldBlock",
+            LockError::Deadlock => "Deadlock",
+            LockError::Corrupt => "Corrupt",
+            LockError::Segment(error) => return fmt::Debug::fmt(error, f),
+        })
+    }
+}
+
+/// A value of type `T` in a named segment, guarded by a robust lock of kind `L`: use it through its
+/// two names, [`Mutex`] and [`PthreadMutex`].
+///
+/// All programs that open it must agree on `T`; its size and alignment are checked. The guard gives
+/// `&mut T` over shared memory, so the peers that the file mode lets in are trusted not to write the
+/// value without holding the lock. Bit patterns are checked each time the lock is taken.
+///
+/// # When a process dies
+/// Killed while it holds the lock, or a thread that ends while it does: the next locker gets the lock
+/// at once, as [`LockError::OwnerDied`]. Killed while it waits: nothing happens to anybody. A process
+/// that is stopped is not dead, and keeps its lock.
+///
+/// ```
+/// use steadfast::{LockError, Mutex, SegmentOptions};
+///
+/// # let name = format!("doc-mutex-{}", std::process::id());
+/// let tickets = Mutex::create(&name, 3_u32, &SegmentOptions::new())?;
+/// match tickets.lock() {
+///     Ok(mut left) => *left -= 1,
+///     Err(LockError::OwnerDied(mut left)) => {
+///         *left = (*left).min(3); // whatever makes the value right again
+///         left.mark_consistent();
+///     }
+///     Err(error) => return Err(error.to_string().into()),
+/// }
+/// # steadfast::Segment::unlink(&name)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RobustMutex<T: Shareable, L: RawLock> {
+    segment: Segment,
+    kind: PhantomData<fn(T) -> L>,
+}
+
+/// A mutex over our own robust lock. See [`RobustMutex`].
+pub type Mutex<T> = RobustMutex<T, Futex>;
+
+/// A mutex over the C library's robust mutex, with the same interface and results; for sharing a
+/// lock with C programs. See [`RobustMutex`], and [`Pthread`] for its hazards.
+pub type PthreadMutex<T> = RobustMutex<T, Pthread>;
+
+/// The right to the value of a [`RobustMutex`]; dropping it releases the lock. It stays on its
+/// thread: the kernel knows the owner of a robust lock by its thread.
+pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
+    mutex: &'a RobustMutex<T, L>,
+    /// Whether the value still waits for the judgement of this owner.
+    inconsistent: bool,
+    /// Whether the thread was already panicking when it took the lock.
+    panicking: bool,
+    /// Not Send: see above.
+    thread: PhantomData<*mut ()>,
+}
+
+/// The guard of a [`PthreadMutex`].
+pub type PthreadMutexGuard<'a, T> = MutexGuard<'a, T, Pthread>;
+
+impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
+    const CONSTANTS: Constants<2> = Constants::new([size_of::<T>() as u64, align_of::<T>() as u64]);
+
+    /// Makes a segment that holds `value`, unlocked.
+    ///
+    /// Killed inside: the segment is there whole, or not at all.
+    ///
+    /// # Errors
+    /// As [`Segment::create`].
+    pub fn create(name: &str, value: T, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let len = Self::len(name)?;
+        let segment =
+            Segment::create_object(name, L::KIND, len, options, |area| Self::init(area, &value))?;
+        Self::attached(segment)
+    }
+
+    /// Opens the mutex that another program made.
+    ///
+    /// # Errors
+    /// As [`Segment::open`]; `WrongKind` if the segment holds something else, `Corrupt` if it holds
+    /// a value of another size or alignment.
+    pub fn open(name: &str) -> Result<Self, SegmentError> {
+        Self::attached(Segment::open_object(name, L::KIND)?)
+    }
+
+    /// Opens the mutex, or makes it with `value` if there is none.
+    ///
+    /// # Errors
+    /// As [`RobustMutex::open`] and [`RobustMutex::create`].
+    pub fn open_or_create(
+        name: &str,
+        value: T,
+        options: &SegmentOptions,
+    ) -> Result<Self, SegmentError> {
+        let len = Self::len(name)?;
+        let segment = Segment::open_or_create_object(name, L::KIND, len, options, |area| {
+            Self::init(area, &value)
+        })?;
+        Self::attached(segment)
+    }
+
+    fn len(name: &str) -> Result<u64, SegmentError> {
+        if align_of::<T>() > 128 {
+            let what = "the value's alignment is above 128 bytes";
+            return Err(SegmentError::InvalidArgument { name: name.to_owned(), what });
+        }
+        Ok((VALUE + size_of::<T>().max(1)) as u64)
+    }
+
+    fn init(area: &Area, value: &T) -> io::Result<()> {
+        Self::CONSTANTS.write(area);
+        area.copy_in(VALUE, value.as_bytes());
+        L::init(area)
+    }
+
+    fn attached(segment: Segment) -> Result<Self, SegmentError> {
+        let corrupt =
+            |what: &'static str| SegmentError::Corrupt { name: segment.name().to_owned(), what };
+        let area = segment.area();
+        if area.len() < VALUE + size_of::<T>().max(1) {
+            return Err(corrupt("the object is too short for the value"));
+        }
+        match Constants::<2>::read(area) {
+            None => return Err(corrupt("the mutex's constants do not have their checksum")),
+            Some(found) if found != Self::CONSTANTS => {
+                return Err(corrupt("it holds a value of another size or alignment"));
+            }
+            Some(_) => {}
+        }
+        if L::KIND == Kind::PthreadMutex && !segment.native_tid() {
+            return Err(SegmentError::ForeignNamespace { name: segment.name().to_owned() });
+        }
+        Ok(RobustMutex { segment, kind: PhantomData })
+    }
+
+    /// Waits for the lock for as long as it takes.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`] gives the lock too; the others do not.
+    pub fn lock(&self) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        self.lock_until(Deadline::Never)
+    }
+
+    /// Takes the lock if it is free, or if its owner is dead.
+    ///
+    /// # Errors
+    /// [`LockError::WouldBlock`] if somebody alive has it; otherwise as [`RobustMutex::lock`].
+    pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        self.lock_until(Deadline::Now).map_err(|error| match error {
+            LockError::TimedOut => LockError::WouldBlock,
+            other => other,
+        })
+    }
+
+    /// Waits for the lock for at most `timeout`, by the monotonic clock; zero does not wait.
+    ///
+    /// # Errors
+    /// [`LockError::TimedOut`] if somebody alive held it all the time; otherwise as
+    /// [`RobustMutex::lock`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        self.lock_until(Deadline::after(timeout))
+    }
+
+    /// The one place where the result of an attempt becomes the caller's.
+    fn lock_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        let mut guard = self.acquire(deadline)?;
+        match self.state().load(Ordering::Relaxed) {
+            CLEAN => {}
+            ABANDONED => return Err(guard.refused(LockError::Abandoned)),
+            _ => guard.inconsistent = true,
+        }
+        if !self.value_is_valid() {
+            return Err(guard.refused(LockError::Corrupt));
+        }
+        if guard.inconsistent { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
+    }
+
+    fn acquire(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        let panicking = std::thread::panicking();
+        match L::acquire(&self.segment, deadline) {
+            Ok(acquired) => {
+                if let Acquired::Stolen(dead) = acquired {
+                    if self.state().load(Ordering::Relaxed) == CLEAN {
+                        self.state().store(INCONSISTENT, Ordering::Relaxed);
+                    }
+                    self.segment.area().word32(LAST_DEAD).store(dead, Ordering::Relaxed);
+                }
+                Ok(MutexGuard { mutex: self, inconsistent: false, panicking, thread: PhantomData })
+            }
+            Err(NotLocked::TimedOut) => Err(LockError::TimedOut),
+            Err(NotLocked::Deadlock) => Err(LockError::Deadlock),
+            Err(NotLocked::Segment(error)) => Err(LockError::Segment(error)),
+        }
+    }
+
+    /// Takes the lock in whatever state the value is, lets `mend` put it right, and marks it clean.
+    /// If `mend` panics, the value counts as inconsistent.
+    ///
+    /// # Errors
+    /// [`LockError::Corrupt`] if the bytes are not a value at all (see [`RobustMutex::replace`]),
+    /// [`LockError::Deadlock`], [`LockError::Segment`].
+    pub fn repair(&self, mend: impl FnOnce(&mut T)) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
+        let mut guard = self.acquire(Deadline::Never)?;
+        guard.inconsistent = self.state().load(Ordering::Relaxed) != CLEAN;
+        if !self.value_is_valid() {
+            return Err(guard.refused(LockError::Corrupt));
+        }
+        mend(&mut guard);
+        guard.mark_consistent();
+        Ok(())
+    }
+
+    /// Takes the lock in whatever state the value is, and puts `value` in its place.
+    ///
+    /// # Errors
+    /// [`LockError::Deadlock`], [`LockError::Segment`].
+    pub fn replace(&self, value: T) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
+        let mut guard = self.acquire(Deadline::Never)?;
+        self.segment.area().copy_in(VALUE, value.as_bytes());
+        guard.mark_consistent();
+        Ok(())
+    }
+
+    /// The segment it lives in.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    fn state(&self) -> &AtomicU32 {
+        self.segment.area().word32(STATE)
+    }
+
+    fn value(&self) -> *mut T {
+        self.segment.area().at(VALUE, size_of::<T>()).cast()
+    }
+
+    /// Whether the bytes are a value of the type; to be called with the lock held.
+    fn value_is_valid(&self) -> bool {
+        // SAFETY: the bytes are mapped, and nobody writes them while we hold the lock, except a peer
+        // that breaks the rules (documented: the peers are trusted with the value).
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.value().cast_const().cast::<u8>(), size_of::<T>())
+        };
+        T::try_ref_from_bytes(bytes).is_ok()
+    }
+}
+
+impl<T: Shareable, L: RawLock> fmt::Debug for RobustMutex<T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RobustMutex").field("segment", &self.segment.name()).finish_non_exhaustive()
+    }
+}
+
+impl<T: Shareable, L: RawLock> MutexGuard<'_, T, L> {
+    /// Says that the value is right again, after [`LockError::OwnerDied`].
+    pub fn mark_consistent(&mut self) {
+        self.mutex.state().store(CLEAN, Ordering::Relaxed);
+        self.inconsistent = false;
+    }
+
+    /// Gives the value up and releases the lock: every later attempt is [`LockError::Abandoned`]
+    /// until somebody repairs or replaces the value.
+    pub fn abandon(mut self) {
+        self.inconsistent = true;
+    }
+
+    /// Releases a lock that turned out not to be usable, leaving the state as it is.
+    fn refused<E>(self, error: E) -> E {
+        let guard = std::mem::ManuallyDrop::new(self);
+        L::release(&guard.mutex.segment);
+        error
+    }
+}
+
+impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the bytes were checked to be a value of T when the lock was taken, and this guard
+        // has the sole right to them until it is dropped.
+        unsafe { &*self.mutex.value() }
+    }
+}
+
+impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as for deref; the guard is borrowed exclusively.
+        unsafe { &mut *self.mutex.value() }
+    }
+}
+
+impl<T: Shareable, L: RawLock> Drop for MutexGuard<'_, T, L> {
+    fn drop(&mut self) {
+        if self.mutex.segment.check().is_err() {
+            return; // a forked child, or a truncated segment: the lock is not ours to release
+        }
+        if self.inconsistent {
+            self.mutex.state().store(ABANDONED, Ordering::Relaxed);
+        } else if !self.panicking && std::thread::panicking() {
+            self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
+        }
+        L::release(&self.mutex.segment);
+    }
+}
+
+impl<T: Shareable + fmt::Debug, L: RawLock> fmt::Debug for MutexGuard<'_, T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

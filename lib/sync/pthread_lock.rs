@@ -1,0 +1,78 @@
+//! The lock of [`crate::PthreadMutex`]: the C library's robust mutex.
+
+use std::io;
+use std::time::Duration;
+
+use crate::os::clock::Deadline;
+use crate::os::pthread::{self, Locked};
+use crate::segment::{Area, Kind, Segment, SegmentError};
+
+use super::Caller;
+use super::mutex::{CELL, NotLocked, RawLock};
+use super::robust_lock::{Acquired, BACKSTOP};
+
+/// A robust, process-shared, error-checking `pthread_mutex_t`, for sharing a lock with C programs.
+///
+/// Its hazards, which [`Futex`](crate::Futex) does not have: the C library follows pointers that lie
+/// in shared memory, so every peer that may write the segment must be trusted; and it knows owners by
+/// thread id alone, so all users must be in the PID namespace of the segment (others are refused when
+/// they open it). It is also slower.
+///
+/// Its cell: the `pthread_mutex_t` at +0.
+#[derive(Debug)]
+pub enum Pthread {}
+
+fn mutex_of(segment: &Segment) -> *mut u8 {
+    segment.area().at(CELL, pthread::SIZE)
+}
+
+fn failed(segment: &Segment, source: io::Error) -> NotLocked {
+    let operation = "lock the pthread mutex of";
+    NotLocked::Segment(SegmentError::Io { name: segment.name().to_owned(), operation, source })
+}
+
+impl RawLock for Pthread {
+    const KIND: Kind = Kind::PthreadMutex;
+
+    fn init(area: &Area) -> io::Result<()> {
+        // SAFETY: the cell has room for the mutex, is aligned to 128, and the segment is not
+        // published yet.
+        unsafe { pthread::init(area.at(CELL, pthread::SIZE)) }
+    }
+
+    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
+        let caller = Caller::enter(segment)?;
+        let mutex = mutex_of(segment);
+        caller.joins(mutex);
+        loop {
+            let nap = deadline.nap(BACKSTOP);
+            // SAFETY: the creator initialised the mutex before the segment was published, and the
+            // segment is pinned while this thread owns it.
+            let locked = unsafe { pthread::lock(mutex, nap.unwrap_or(Duration::ZERO)) };
+            let refused = match locked {
+                Ok(Locked::Clean) => return Ok(Acquired::Clean),
+                Ok(Locked::OwnerDied) => return Ok(Acquired::Stolen(0)),
+                Ok(Locked::Busy) if nap.is_some() => continue,
+                Ok(Locked::Busy) => NotLocked::TimedOut,
+                Ok(Locked::Deadlock) => {
+                    // This thread's earlier registration stands; only ours goes.
+                    caller.left(mutex);
+                    return Err(NotLocked::Deadlock);
+                }
+                Err(source) => failed(segment, source),
+            };
+            caller.left(mutex);
+            return Err(refused);
+        }
+    }
+
+    fn release(segment: &Segment) {
+        // An inherited guard in a forked child must not touch its parent's lock.
+        let Ok(caller) = Caller::enter(segment) else { return };
+        let mutex = mutex_of(segment);
+        // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
+        // to release, and the next locker gets an error of its own.
+        let _ = unsafe { pthread::unlock(mutex) };
+        caller.left(mutex);
+    }
+}
