@@ -213,11 +213,10 @@ impl Shared {
     ) -> Result<R, NotLocked> {
         let caller = Caller::enter(&self.segment).map_err(NotLocked::Segment)?;
         let armed = caller.arm(lock.word());
-        let locked = match lock.lock(&caller, Deadline::Now) {
-            Ok(acquired) => Ok(acquired),
-            Err(Refused::TimedOut) => wait_for(lock, &caller, deadline),
-            Err(Refused::Deadlock) => Err(Refused::Deadlock),
-        };
+        let locked = lock.lock(&caller, || match deadline {
+            Deadline::Now => Deadline::after(BACKSTOP),
+            other => other,
+        });
         // How the lock was obtained does not matter: the ring has nothing that a thief must mend
         // before it goes on.
         let result = locked.map(|_: Acquired| {
@@ -265,15 +264,6 @@ pub(crate) enum NotLocked {
     Held,
     /// The segment cannot be used.
     Segment(SegmentError),
-}
-
-#[cold]
-fn wait_for(lock: &RobustLock, caller: &Caller, deadline: Deadline) -> Result<Acquired, Refused> {
-    let deadline = match deadline {
-        Deadline::Now => Deadline::after(BACKSTOP),
-        other => other,
-    };
-    lock.lock(caller, deadline)
 }
 
 /// The constants of a new queue, and the length of its object.

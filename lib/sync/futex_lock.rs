@@ -26,7 +26,7 @@ impl RawLock for Futex {
         let caller = Caller::enter(segment)?;
         let lock = lock_of(segment);
         let armed = caller.arm(lock.word());
-        let result = lock.lock(&caller, deadline);
+        let result = lock.lock(&caller, || deadline);
         if result.is_ok() {
             caller.link(lock.word());
         }

@@ -97,12 +97,16 @@ impl RobustLock {
     }
 
     /// Takes the lock; to be called with the word armed. Barging is allowed: whoever comes first
-    /// gets it.
+    /// gets it. The deadline is asked for only if the lock is not free.
     #[inline]
-    pub(crate) fn lock(&self, caller: &Caller, deadline: Deadline) -> Result<Acquired, Refused> {
+    pub(crate) fn lock(
+        &self,
+        caller: &Caller,
+        deadline: impl FnOnce() -> Deadline,
+    ) -> Result<Acquired, Refused> {
         match self.word.compare_exchange(0, caller.id(), Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Ok(Acquired::Clean),
-            Err(_) => self.lock_slow(caller, deadline),
+            Err(_) => self.lock_slow(caller, deadline()),
         }
     }
 
@@ -199,7 +203,7 @@ impl RobustLock {
             return;
         }
         let armed = caller.arm(&self.word);
-        if self.lock(caller, Deadline::Now).is_ok() {
+        if self.lock(caller, || Deadline::Now).is_ok() {
             self.unlock();
         }
         caller.disarm(armed);
