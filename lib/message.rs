@@ -12,6 +12,16 @@ pub trait Message: sealed::Sealed {
     /// What a `get` gives: `Vec<u8>` for bytes, the value itself otherwise.
     type Owned;
 
+    /// Whether a value is its own bytes.
+    #[doc(hidden)]
+    const IS_BYTES: bool = false;
+
+    /// The value's bytes, if [`Message::IS_BYTES`]; nothing otherwise.
+    #[doc(hidden)]
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+
     /// Hands the value's bytes to `with`.
     #[doc(hidden)]
     fn encoded<R>(&self, with: impl FnOnce(&[u8]) -> R) -> Result<R, String>;
@@ -39,6 +49,13 @@ mod sealed {
 
 impl Message for [u8] {
     type Owned = Vec<u8>;
+
+    const IS_BYTES: bool = true;
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self
+    }
 
     fn encoded<R>(&self, with: impl FnOnce(&[u8]) -> R) -> Result<R, String> {
         Ok(with(self))

@@ -12,7 +12,8 @@
 //! (unlocking in the child would drop them). Opening plus entering, and leaving plus closing, happen
 //! under a lock that the handlers take before the fork, so no child can be made in between.
 //! A child made by a bare `clone` system call runs no handlers: there the copies stay open, and
-//! dead parents look alive, until that child ends or executes a program.
+//! dead parents look alive, until that child ends or executes a program. A signal handler must not
+//! fork: it may have interrupted the holder of that lock.
 
 use super::process::{DescriptorsHeld, ForkPage, fork_id, fork_page, mapped_fork_page};
 use std::io;

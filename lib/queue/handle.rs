@@ -137,8 +137,10 @@ impl<T: Message + ?Sized> Queue<T> {
         if self.closed {
             return Err(PutError::HandleClosed);
         }
-        let batch = encode_all(items)?;
-        self.shared.put(batch.iter(), deadline)
+        if T::IS_BYTES {
+            return self.shared.put(items.iter().map(|item| item.borrow().bytes()), deadline);
+        }
+        self.shared.put(encode_all(items)?.iter(), deadline)
     }
 
     /// Puts all messages as one: they are in the queue together, one behind the other, or not at all.

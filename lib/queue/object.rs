@@ -228,8 +228,16 @@ impl Shared {
         caller.disarm(armed);
         result.map_err(|refused| match refused {
             Refused::TimedOut => NotLocked::TimedOut,
-            Refused::Deadlock => NotLocked::Held,
+            Refused::Deadlock => NotLocked::Segment(self.reentered()),
         })
+    }
+
+    /// The error of a call that finds its own thread in the middle of another one: it comes from a
+    /// signal handler (or a hostile peer wrote our name into the lock).
+    #[cold]
+    fn reentered(&self) -> SegmentError {
+        let what = "a signal handler cannot use a queue that its thread is in the middle of using";
+        SegmentError::InvalidArgument { name: self.segment.name().to_owned(), what }
     }
 
     /// Marks the queue as poisoned for everybody, and wakes all who wait.
@@ -260,8 +268,6 @@ impl Shared {
 pub(crate) enum NotLocked {
     /// Its owner kept it until the deadline: it is stopped, or starved.
     TimedOut,
-    /// The word says that this very thread holds it, which only a peer can have written.
-    Held,
     /// The segment cannot be used.
     Segment(SegmentError),
 }

@@ -61,7 +61,6 @@ impl Shared {
             Ok(pushed) => pushed.map_err(|Corrupt(what)| self.put_corrupt(what)),
             // Whoever holds the lock is stopped: no room, as far as this call can tell.
             Err(NotLocked::TimedOut) => Ok(Push::Full),
-            Err(NotLocked::Held) => Err(self.put_corrupt("its write lock names this thread")),
             Err(NotLocked::Segment(error)) => Err(error.into()),
         }
     }

@@ -90,12 +90,25 @@ impl<T: Message + ?Sized> Producer<T> {
         self.put_until(item, Deadline::after(timeout)).map_err(timed_out_put)
     }
 
+    fn put_many_until<B: Borrow<T>>(
+        &mut self,
+        items: &[B],
+        deadline: Deadline,
+    ) -> Result<(), PutError> {
+        if T::IS_BYTES {
+            return self
+                .shared
+                .put_single(items.iter().map(|item| item.borrow().bytes()), deadline);
+        }
+        self.shared.put_single(encode_all(items)?.iter(), deadline)
+    }
+
     /// As [`crate::Queue::put_many`].
     ///
     /// # Errors
     /// As [`crate::Queue::put_many`].
     pub fn put_many<B: Borrow<T>>(&mut self, items: &[B]) -> Result<(), PutError> {
-        self.shared.put_single(encode_all(items)?.iter(), Deadline::Never)
+        self.put_many_until(items, Deadline::Never)
     }
 
     /// As [`crate::Queue::try_put_many`].
@@ -103,7 +116,7 @@ impl<T: Message + ?Sized> Producer<T> {
     /// # Errors
     /// As [`crate::Queue::try_put_many`].
     pub fn try_put_many<B: Borrow<T>>(&mut self, items: &[B]) -> Result<(), PutError> {
-        self.shared.put_single(encode_all(items)?.iter(), Deadline::Now)
+        self.put_many_until(items, Deadline::Now)
     }
 
     /// As [`crate::Queue::put_many_timeout`].
@@ -115,8 +128,7 @@ impl<T: Message + ?Sized> Producer<T> {
         items: &[B],
         timeout: Duration,
     ) -> Result<(), PutError> {
-        let deadline = Deadline::after(timeout);
-        self.shared.put_single(encode_all(items)?.iter(), deadline).map_err(timed_out_put)
+        self.put_many_until(items, Deadline::after(timeout)).map_err(timed_out_put)
     }
 }
 

@@ -93,9 +93,8 @@ impl From<NotLocked> for Unfinished {
     fn from(error: NotLocked) -> Unfinished {
         match error {
             NotLocked::Segment(error) => Unfinished::Segment(error),
-            NotLocked::TimedOut | NotLocked::Held => {
-                Unfinished::Corrupt("one of its locks names this thread")
-            }
+            // Not with a deadline that never comes.
+            NotLocked::TimedOut => Unfinished::Corrupt("one of its locks cannot be waited for"),
         }
     }
 }

@@ -96,7 +96,6 @@ impl Shared {
             Ok(popped) => popped.map_err(|Corrupt(what)| self.get_corrupt(what)),
             // Whoever holds the lock is stopped: nothing to be had, as far as this call can tell.
             Err(NotLocked::TimedOut) => Err(GetError::nothing(deadline)),
-            Err(NotLocked::Held) => Err(self.get_corrupt("its read lock names this thread")),
             Err(NotLocked::Segment(error)) => Err(error.into()),
         }
     }

@@ -85,6 +85,9 @@ pub(super) fn unlink(name: &str) -> Result<(), SegmentError> {
         if remove_exactly(name, facts.identity).map_err(failed)? {
             return Ok(());
         }
+        if !shm::facts(&file).map_err(failed)?.named {
+            return Ok(()); // somebody else, `clean` perhaps, did the last step
+        }
     }
     Err(failed(io::Error::other("the name keeps being given to other files")))
 }
@@ -106,6 +109,9 @@ pub(super) fn unlink_unused(name: &str) -> Result<(), SegmentError> {
         }
         if remove_exactly(name, facts.identity).map_err(failed)? {
             return Ok(());
+        }
+        if !lock.file().and_then(shm::facts).map_err(failed)?.named {
+            return Ok(()); // as above
         }
     }
     Err(failed(io::Error::other("the name keeps being given to other files")))
