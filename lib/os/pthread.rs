@@ -61,14 +61,14 @@ pub(crate) unsafe fn init(at: *mut u8) -> io::Result<()> {
 /// `at` must point to a mutex made by [`init`] that stays mapped while this thread owns it.
 pub(crate) unsafe fn lock(at: *mut u8, timeout: Duration) -> io::Result<Locked> {
     let mutex = at.cast::<libc::pthread_mutex_t>();
-    let code = if timeout.is_zero() {
-        // SAFETY: this function's contract.
-        unsafe { libc::pthread_mutex_trylock(mutex) }
-    } else {
+    // A free mutex is taken without asking the clock.
+    // SAFETY: this function's contract.
+    let mut code = unsafe { libc::pthread_mutex_trylock(mutex) };
+    if code == libc::EBUSY && !timeout.is_zero() {
         let until = monotonic_after(timeout)?;
         // SAFETY: this function's contract, and `until` is a valid time.
-        unsafe { pthread_mutex_clocklock(mutex, libc::CLOCK_MONOTONIC, &until) }
-    };
+        code = unsafe { pthread_mutex_clocklock(mutex, libc::CLOCK_MONOTONIC, &until) };
+    }
     match code {
         0 => Ok(Locked::Clean),
         libc::EOWNERDEAD => {

@@ -160,6 +160,7 @@ impl Thread {
 
     /// Puts the lock word `word`, whose node lies [`NODE_OFFSET`] bytes behind it, on the list. To
     /// be called with the word armed and owned. False when the list is full or unknown.
+    #[inline]
     pub(crate) fn link(self, word: &AtomicU64) -> bool {
         let Some(head) = self.head() else { return false };
         LOCAL.with(|local| {
@@ -186,14 +187,20 @@ impl Thread {
     /// Takes `word` off the list again; to be called with the word armed and still owned. True when
     /// it was linked and no longer is; false when it never was, or has to stay linked (see Limits):
     /// its memory must then stay mapped.
+    #[inline]
     pub(crate) fn unlink(self, word: &AtomicU64) -> bool {
         let Some(head) = self.head() else { return false };
         LOCAL.with(|local| {
             let node = node_of(word);
-            let Some(slot) = local.find(|held| held.node == node) else { return false };
-            slot.set(Held { released: true, ..slot.get() });
-            local.drop_released(head);
-            local.find(|held| held.node == node).is_none()
+            let Some(last) = local.count.get().checked_sub(1) else { return false };
+            let newest = local.held[last].get();
+            if newest.node == node && head.next.load(Ordering::Relaxed) == node {
+                // The usual case: locks are released in the opposite order.
+                local.count.set(last);
+                local.take_front(head, newest.next);
+                return true;
+            }
+            local.unlink_inner(head, node)
         })
     }
 
@@ -249,6 +256,23 @@ impl Local {
         self.count.set(count);
     }
 
+    /// Makes `next` the front of the list.
+    #[inline]
+    fn take_front(&self, head: &Head, next: *mut u8) {
+        head.next.store(next, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        write_prev(head, next, (&raw const head.next).cast_mut().cast());
+    }
+
+    /// Takes a node off that is not the front; true if it was linked and no longer is.
+    #[cold]
+    fn unlink_inner(&self, head: &Head, node: *mut u8) -> bool {
+        let Some(slot) = self.find(|held| held.node == node) else { return false };
+        slot.set(Held { released: true, ..slot.get() });
+        self.drop_released(head);
+        self.find(|held| held.node == node).is_none()
+    }
+
     /// Takes every released node off the list whose predecessor we know: the head, or the node of
     /// another lock of ours.
     fn drop_released(&self, head: &Head) {
@@ -260,9 +284,7 @@ impl Local {
                 continue;
             }
             if head.next.load(Ordering::Relaxed) == held.node {
-                head.next.store(held.next, Ordering::Relaxed);
-                compiler_fence(Ordering::SeqCst);
-                write_prev(head, held.next, (&raw const head.next).cast_mut().cast());
+                self.take_front(head, held.next);
             } else if let Some(before) = self.find(|other| other.next == held.node) {
                 let previous = before.get();
                 before.set(Held { next: held.next, ..previous });

@@ -22,6 +22,7 @@ fn lock_of(segment: &Segment) -> &RobustLock {
 impl RawLock for Futex {
     const KIND: Kind = Kind::Mutex;
 
+    #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment)?;
         let lock = lock_of(segment);
@@ -35,6 +36,7 @@ impl RawLock for Futex {
         Ok(result?)
     }
 
+    #[inline]
     fn release(segment: &Segment) {
         // An inherited guard in a forked child must not touch its parent's lock.
         let Ok(caller) = Caller::enter(segment) else { return };

@@ -40,6 +40,7 @@ impl RawLock for Pthread {
         unsafe { pthread::init(area.at(CELL, pthread::SIZE)) }
     }
 
+    #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment)?;
         let mutex = mutex_of(segment);
@@ -66,6 +67,7 @@ impl RawLock for Pthread {
         }
     }
 
+    #[inline]
     fn release(segment: &Segment) {
         // An inherited guard in a forked child must not touch its parent's lock.
         let Ok(caller) = Caller::enter(segment) else { return };
