@@ -45,24 +45,59 @@ compile_error!(
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("steadfast's memory ordering is argued for x86-64 and aarch64 only");
 
+#[cfg(not(all(test, loom)))]
 mod message;
+#[cfg(not(all(test, loom)))]
 mod os;
 mod primitive;
+#[cfg(not(all(test, loom)))]
 mod queue;
+#[cfg(not(all(test, loom)))]
 mod segment;
+#[cfg(not(all(test, loom)))]
 mod sync;
 
+#[cfg(not(all(test, loom)))]
 pub use message::Message;
+#[cfg(not(all(test, loom)))]
 pub use os::sigbus::guard_against_truncation;
+#[cfg(not(all(test, loom)))]
 pub use queue::{
     Batch, Consumer, GetError, NotClosed, Producer, PutError, Queue, QueueOptions, Shutdown, View,
     WriteGuard,
 };
+#[cfg(not(all(test, loom)))]
 pub use segment::{
     CleanOptions, CleanReason, Cleaned, Kind, Role, Segment, SegmentError, SegmentInfo,
     SegmentOptions,
 };
+#[cfg(not(all(test, loom)))]
 pub use sync::{
     Futex, LockError, Mutex, MutexGuard, Pthread, PthreadMutex, PthreadMutexGuard, RobustMutex,
     Shareable,
 };
+
+// The models, in tests with `--cfg loom`: the lock, the event count and the ring, on a machine of their
+// own. In the library itself that cfg (it may be there for somebody else's models) changes nothing.
+#[cfg(all(test, loom))]
+#[allow(dead_code)] // a model does not use all of what it runs
+mod loom_kernel;
+#[cfg(all(test, loom))]
+use loom_kernel as os;
+#[cfg(all(not(test), loom))]
+use segment as loom_kernel;
+#[cfg(all(test, loom))]
+mod sync {
+    pub(crate) use crate::loom_kernel::Caller;
+
+    pub(crate) mod event_count;
+    mod loom_tests;
+    pub(crate) mod robust_lock;
+}
+#[cfg(all(test, loom))]
+#[allow(dead_code)]
+mod queue {
+    mod loom_tests;
+    mod record;
+    mod ring;
+}

@@ -4,7 +4,7 @@
 //! The robust lock, the event count and the ring are written against this module only, so that the
 //! same lines run on shared memory and inside a loom model (`RUSTFLAGS="--cfg loom"`).
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 mod real {
     pub(crate) use crate::os::futex;
     pub(crate) use std::hint::spin_loop;
@@ -24,13 +24,11 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 mod real {
-    pub(crate) use crate::loom_kernel::{AtomicU32, AtomicU64, Ordering, futex, spin_loop};
-
-    pub(crate) fn fence_after_rmw() {
-        loom::sync::atomic::fence(Ordering::SeqCst);
-    }
+    pub(crate) use crate::loom_kernel::{
+        AtomicU32, AtomicU64, Ordering, fault, fence_after_rmw, futex, spin_loop,
+    };
 }
 
 pub(crate) use real::*;
@@ -38,7 +36,6 @@ pub(crate) use real::*;
 /// A deliberate fault, for the tests that show that the sweep and the storm would see it. Exists
 /// only in builds with `--cfg steadfast_faults`; everywhere else [`fault`] is the constant `false`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(loom, allow(dead_code))]
 pub(crate) enum Fault {
     /// The record's header is stored before its body.
     CommitBeforeBody,
@@ -54,14 +51,14 @@ pub(crate) enum Fault {
 
 /// Whether the fault `which` is planted: always false, except in a `--cfg steadfast_faults` build
 /// whose environment names it in `STEADFAST_FAULT`.
-#[cfg(not(all(steadfast_faults, not(loom))))]
+#[cfg(not(any(steadfast_faults, all(test, loom))))]
 #[inline(always)]
 pub(crate) const fn fault(_which: Fault) -> bool {
     false
 }
 
 /// See above: the build with planted faults reads the choice once.
-#[cfg(all(steadfast_faults, not(loom)))]
+#[cfg(all(steadfast_faults, not(all(test, loom))))]
 pub(crate) fn fault(which: Fault) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| match std::env::var("STEADFAST_FAULT").as_deref() {

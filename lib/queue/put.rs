@@ -3,6 +3,10 @@
 //! Nobody asleep means no system call: after the commit there is one look at the consumers' event
 //! count. A wait for room polls first (see [`super::spin`]), then sleeps until a consumer calls, with a
 //! backstop: whoever is killed between its commit and its call costs a sleeper that much at most.
+//!
+//! A consumer calls as many producers as it took messages. One that was called and got in calls the
+//! next, if there is still room. One that was called and needs more room than there is sleeps again;
+//! a smaller put that would fit is called by the next take, or looks for itself after a backstop.
 
 use crate::os::clock::Deadline;
 use crate::sync::robust_lock::BACKSTOP;
@@ -104,6 +108,14 @@ impl Shared {
         }
     }
 
+    /// Passes a wake-up on: the consumer that called this producer cleared the mark for all of them,
+    /// so if there is still room, the next one is to be called.
+    fn call_next_producer(&self) {
+        if self.not_full().has_sleepers() && !self.ring().is_full() {
+            self.not_full().notify(1);
+        }
+    }
+
     /// Repeats `attempt` until there is room, the queue is shut down, or the deadline has passed.
     #[cold]
     pub(crate) fn wait_for_room(
@@ -119,7 +131,10 @@ impl Shared {
         loop {
             let key = self.not_full().prepare();
             match attempt()? {
-                Push::Done => return Ok(()),
+                Push::Done => {
+                    self.call_next_producer();
+                    return Ok(());
+                }
                 Push::Closed => return Err(PutError::Closed),
                 Push::Full => {}
             }

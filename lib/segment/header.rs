@@ -31,7 +31,7 @@ pub(crate) const LAYOUT_VERSION: u32 = 1;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"STEADFST");
 const CRATE_VERSION: &str = env!("CARGO_PKG_VERSION");
-const CHECKSUM_AT: usize = HEADER - 8;
+pub(super) const CHECKSUM_AT: usize = HEADER - 8;
 const EPHEMERAL: u32 = 1;
 
 /// A header, checked.
@@ -186,76 +186,4 @@ fn word64(page: &Page, at: usize) -> u64 {
 
 fn word32(page: &Page, at: usize) -> u32 {
     u32::from_ne_bytes(bytes(page, at))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header() -> Header {
-        Header {
-            kind: Kind::Queue,
-            ephemeral: true,
-            uuid: [9; 16],
-            pid_namespace: 4_026_531_836,
-            created: 1,
-            creator: 2,
-            layout: Layout::new(128, 1 << 20).unwrap(),
-        }
-    }
-
-    fn decode(page: &Page) -> Result<Header, SegmentError> {
-        Header::decode(page, header().layout.total, "t")
-    }
-
-    fn sealed(mut page: Page) -> Page {
-        let checksum = fnv1a(&page[..CHECKSUM_AT]);
-        page[CHECKSUM_AT..].copy_from_slice(&checksum.to_ne_bytes());
-        page
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        assert_eq!(decode(&header().encode()).unwrap(), header());
-    }
-
-    #[test]
-    fn every_flipped_byte_is_an_error() {
-        for at in 0..HEADER {
-            for flip in [1, 0x80, 0xff] {
-                let mut page = header().encode();
-                page[at] ^= flip;
-                assert!(decode(&page).is_err(), "byte {at} ^ {flip}");
-            }
-        }
-    }
-
-    #[test]
-    fn forged_fields_with_a_right_checksum_are_errors() {
-        for at in [12, 40, 48, 80, 84, 88, 96, 104] {
-            for value in [0, 0xff, 0x7fff_ffff, u32::MAX] {
-                let mut page = header().encode();
-                page[at..at + 4].copy_from_slice(&u32::to_ne_bytes(value));
-                // Kind 0 < n <= 4 and the small flags are legal; these values are not.
-                if decode(&sealed(page)).is_ok() {
-                    assert_eq!((at, value), (80, 0), "only a cleared flag is legal");
-                }
-            }
-        }
-        let short = Header::decode(&header().encode(), header().layout.total - 1, "t");
-        assert!(matches!(short, Err(SegmentError::Corrupt { .. })));
-    }
-
-    #[test]
-    fn another_layout_is_named() {
-        let mut page = header().encode();
-        page[8..12].copy_from_slice(&7_u32.to_ne_bytes());
-        match decode(&page) {
-            Err(SegmentError::WrongVersion { found, ours, .. }) => {
-                assert!(found.contains("layout 7"), "{found}");
-                assert!(ours.contains("layout 1"), "{ours}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
 }

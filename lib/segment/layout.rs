@@ -99,27 +99,3 @@ pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
     }
     hash
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_limits_hold_and_nothing_overlaps() {
-        for bad in
-            [(0, 1), (MOST_PARTICIPANTS + 1, 1), (1, 0), (1, LARGEST_OBJECT + 1), (1, u64::MAX)]
-        {
-            assert_eq!(Layout::new(bad.0, bad.1), None, "{bad:?}");
-        }
-        for participants in [1, 2, 64, 65, 128, MOST_PARTICIPANTS] {
-            for len in [1, 127, 4096, 4097, LARGEST_OBJECT] {
-                let layout = Layout::new(participants, len).unwrap();
-                let last = layout.slot_at(participants - 1) + SLOT;
-                assert!(layout.slot_at(0) >= HEADER);
-                assert!(last as u64 <= layout.object_at);
-                assert!(layout.object_at.is_multiple_of(128));
-                assert!(layout.object_at + len <= layout.total);
-            }
-        }
-    }
-}

@@ -30,6 +30,8 @@ mod options;
 mod participants;
 mod registry;
 mod remove;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use area::{Area, Words};
 pub(crate) use attachment::RoleClaim;

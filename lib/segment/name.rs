@@ -75,30 +75,3 @@ pub(crate) fn parse(file: &str) -> Option<FileName> {
     let name = parts.next()?;
     is_valid(name).then(|| FileName::Old { inode, name: name.to_owned() })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_grammar_is_kept() {
-        for good in ["a", "A-Z_0.9", &"x".repeat(200), "..", "."] {
-            assert_eq!(parse(&published(good).unwrap()), Some(FileName::Published(good.into())));
-        }
-        for bad in ["", "a/b", "a b", "a,b", "ä", "a\0", &"x".repeat(201)] {
-            assert!(matches!(published(bad), Err(SegmentError::InvalidName { .. })), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn private_names_are_recognised_and_fit() {
-        assert_eq!(parse(&new([7; 16])), Some(FileName::New));
-        let name = "x".repeat(200);
-        let file = old(u64::MAX, [255; 4], &name);
-        assert!(file.len() <= 255);
-        assert_eq!(parse(&file), Some(FileName::Old { inode: u64::MAX, name }));
-        for foreign in ["steadfast-new,", "steadfast-old,1", "steadfast-old,x,y,z", "other"] {
-            assert_eq!(parse(foreign), None, "{foreign:?}");
-        }
-    }
-}

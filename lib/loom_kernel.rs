@@ -1,0 +1,627 @@
+//! A machine for the models: what the robust lock, the event count and the ring run on instead of
+//! shared memory and Linux, when the library's tests are built with `--cfg loom`.
+//!
+//! # What is modelled
+//! * **Memory**: loom's atomics. loom runs a scenario again and again, through every order of the
+//!   accesses (up to a number of preemptions) and through every value that the memory model lets a
+//!   load return.
+//! * **Death**: a thread started by [`victim`] is killed before its n-th access to anything shared, or
+//!   asleep, or after its last access; [`Model::with_deaths`] goes through all n. Killed means: a private
+//!   panic unwinds the thread, which then does what the kernel does for it.
+//! * **The kernel at a death**: it looks at the pending word as `robust-futex-ABI` says, see `exit`; after
+//!   that, and not before, the participant's file lock is free, that is, [`Caller::is_alive`] false.
+//! * **futex**: sleepers queue up by word, first come, first called. A wait reads the word and falls
+//!   asleep in one step, as the kernel does under its bucket lock. A call or a time-out orders memory
+//!   between the two threads, as the kernel's own locks do.
+//! * **Time**: sleeping costs nothing and lasts until a call. Only when nobody can run any more has a
+//!   backstop passed: then the longest sleeper times out, and this is *counted*. Without deaths it must
+//!   never happen, as then a wake was lost; with deaths the model tells after which ones it did.
+//!
+//! # What is not
+//! loom treats sequentially consistent accesses as acquire and release (fences are complete), never
+//! lets a load see a store that has not been executed yet, and remembers seven stores to each word. An
+//! early time-out, and the kernel's list of held locks, are left to the sweep and the storm.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use loom::sync::atomic as model;
+
+pub(crate) use crate::primitive::Fault;
+pub(crate) use runner::Model;
+pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use words::Words;
+
+mod runner;
+mod words;
+
+/// The kernel's format of a futex lock word, written down a second time on purpose.
+const WAITERS: u32 = 0x8000_0000;
+const OWNER_DIED: u32 = 0x4000_0000;
+const TID_MASK: u32 = 0x3fff_ffff;
+
+/// Polls of a word after which one that waits sees no more change; see [`spin_loop`].
+const POLLS: u32 = 1;
+
+/// One access to something shared: what, and where in the library.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    file: &'static str,
+    line: u32,
+    /// The name of the operation.
+    pub(crate) op: &'static str,
+}
+
+impl Place {
+    fn new(op: &'static str, at: &'static Location<'static>) -> Place {
+        Place { file: at.file(), line: at.line(), op }
+    }
+
+    /// The file's name, without folders and ending.
+    pub(crate) fn module(&self) -> &'static str {
+        Path::new(self.file).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {}", self.module(), self.line, self.op)
+    }
+}
+
+/// What the kernel did about the pending word of a dead thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// It was the owner: the word was marked.
+    Marked,
+    /// Nobody was: a waiter was woken.
+    Woke,
+    /// Somebody else is.
+    Nothing,
+    /// No word was pending.
+    Unarmed,
+}
+
+/// How a victim ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Death {
+    /// The access that it did not do any more.
+    pub(crate) place: Place,
+    /// What the kernel did then.
+    pub(crate) last: Last,
+    /// Whether it was called from a sleep, and did not sleep again.
+    pub(crate) called: bool,
+}
+
+/// The panic that kills a thread.
+struct Killed;
+
+/// One process of the model, with one thread.
+struct Person {
+    /// Its file lock: 1 while it lives.
+    alive: Arc<model::AtomicU32>,
+    /// The thread's pending slot.
+    pending: Option<AtomicU64>,
+    /// Accesses to go before it is killed.
+    countdown: Option<u32>,
+    killed_at: Option<Place>,
+    thread: Option<loom::thread::Thread>,
+    /// Why its sleep ended, once it did.
+    awake: Option<futex::Waited>,
+    called: bool,
+    sleeps: u32,
+    /// Polls in a row, and what the last one saw.
+    polls: u32,
+    seen: (usize, u64),
+}
+
+struct Sleeper {
+    word: usize,
+    person: usize,
+    place: Place,
+}
+
+/// Everything but the memory. Belongs to the operating system's thread, which runs one model at a time
+/// and is never left while it is borrowed.
+#[derive(Default)]
+struct World {
+    people: Vec<Person>,
+    /// How many of them can run: not asleep, not waiting for one to end, not ended.
+    running: usize,
+    asleep: Vec<Sleeper>,
+    /// Where somebody slept for a whole backstop.
+    backstops: Vec<Place>,
+    death: Option<Death>,
+    die_at: Option<u32>,
+    fault: Option<Plant>,
+}
+
+/// A mistake planted in the code under test.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Plant {
+    /// One that a build of the library can have, too.
+    Fault(Fault),
+    /// The full fences of the event count are missing.
+    NoFence,
+}
+
+std::thread_local! {
+    static WORLD: RefCell<World> = RefCell::default();
+}
+
+loom::thread_local! {
+    /// Which of the people the model's thread is; the scenario itself is the first.
+    static ME: Cell<usize> = Cell::new(0);
+}
+
+fn me() -> usize {
+    ME.with(Cell::get)
+}
+
+impl World {
+    fn admit(&mut self, countdown: Option<u32>) -> usize {
+        self.people.push(Person {
+            alive: Arc::new(model::AtomicU32::new(1)),
+            pending: None,
+            countdown,
+            killed_at: None,
+            thread: None,
+            awake: None,
+            called: false,
+            sleeps: 0,
+            polls: 0,
+            seen: (0, 0),
+        });
+        self.running += 1;
+        self.people.len() - 1
+    }
+
+    /// Ends the sleep of somebody.
+    fn rouse(&mut self, sleeper: usize, why: futex::Waited) -> Option<loom::thread::Thread> {
+        let Sleeper { person, .. } = self.asleep.remove(sleeper);
+        let person = &mut self.people[person];
+        person.awake = Some(why);
+        person.called = why == futex::Waited::Woken;
+        self.running += usize::from(person.thread.is_some());
+        person.thread.take()
+    }
+
+    /// When nobody can run: lets the longest sleeper time out.
+    fn pass_time(&mut self) -> Option<loom::thread::Thread> {
+        if self.running > 0 || self.asleep.is_empty() {
+            return None;
+        }
+        self.backstops.push(self.asleep[0].place);
+        self.rouse(0, futex::Waited::TimedOut)
+    }
+
+    /// One who could run no longer can.
+    fn retire(&mut self) -> Option<loom::thread::Thread> {
+        self.running -= 1;
+        self.pass_time()
+    }
+}
+
+fn world<R>(work: impl FnOnce(&mut World) -> R) -> R {
+    WORLD.with_borrow_mut(work)
+}
+
+/// Before every access to something shared: the place to die.
+#[track_caller]
+fn step(op: &'static str) {
+    let place = Place::new(op, Location::caller());
+    let me = me();
+    let dies = world(|world| {
+        let me = &mut world.people[me];
+        if op != "load" {
+            me.polls = 0;
+        }
+        let dies = me.countdown == Some(0);
+        me.countdown = if dies { None } else { me.countdown.map(|left| left - 1) };
+        dies
+    });
+    if dies {
+        die(place);
+    }
+}
+
+fn die(place: Place) -> ! {
+    let me = me();
+    world(|world| world.people[me].killed_at = Some(place));
+    resume_unwind(Box::new(Killed));
+}
+
+// --- memory ---------------------------------------------------------------------------------
+
+macro_rules! atomic {
+    ($name:ident, $int:ty) => {
+        /// loom's atomic, with a place to die before each access.
+        #[derive(Clone, Debug)]
+        #[repr(transparent)]
+        pub(crate) struct $name(Arc<model::$name>);
+
+        #[track_caller]
+        impl $name {
+            pub(crate) fn new(value: $int) -> $name {
+                $name(Arc::new(model::$name::new(value)))
+            }
+
+            fn key(&self) -> usize {
+                Arc::as_ptr(&self.0).addr()
+            }
+
+            pub(crate) fn load(&self, order: Ordering) -> $int {
+                if let Some(same) = polled(self.key()) {
+                    return same as $int;
+                }
+                step("load");
+                let seen = self.0.load(order);
+                let me = me();
+                world(|world| world.people[me].seen = (self.key(), u64::from(seen)));
+                seen
+            }
+
+            pub(crate) fn store(&self, value: $int, order: Ordering) {
+                step("store");
+                self.0.store(value, order);
+            }
+
+            pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
+                step("swap");
+                self.0.swap(value, order)
+            }
+
+            pub(crate) fn compare_exchange(
+                &self,
+                seen: $int,
+                new: $int,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$int, $int> {
+                step("compare_exchange");
+                self.0.compare_exchange(seen, new, success, failure)
+            }
+
+            pub(crate) fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
+                step("fetch_or");
+                self.0.fetch_or(bits, order)
+            }
+
+            pub(crate) fn fetch_max(&self, value: $int, order: Ordering) -> $int {
+                step("fetch_max");
+                self.0.fetch_max(value, order)
+            }
+        }
+    };
+}
+
+atomic!(AtomicU32, u32);
+atomic!(AtomicU64, u64);
+
+/// A pause between two polls of a word. The first one lets the others run. The polls after that are
+/// taken to be so quick that they see what the one before saw: any number of polls may.
+pub(crate) fn spin_loop() {
+    let me = me();
+    let polls = world(|world| {
+        let me = &mut world.people[me];
+        me.polls += 1;
+        me.polls
+    });
+    if polls <= POLLS {
+        loom::thread::yield_now();
+    }
+}
+
+/// What a further poll of the word sees.
+fn polled(key: usize) -> Option<u64> {
+    let me = me();
+    world(|world| {
+        let me = &world.people[me];
+        (me.polls > POLLS && me.seen.0 == key).then_some(me.seen.1)
+    })
+}
+
+/// See [`crate::primitive`].
+pub(crate) fn fence_after_rmw() {
+    if !world(|world| world.fault == Some(Plant::NoFence)) {
+        model::fence(Ordering::SeqCst);
+    }
+}
+
+/// Whether this fault is planted in the model that runs.
+pub(crate) fn fault(which: Fault) -> bool {
+    world(|world| world.fault == Some(Plant::Fault(which)))
+}
+
+// --- the kernel -----------------------------------------------------------------------------
+
+/// The twin of [`crate::os::futex`].
+pub(crate) mod futex {
+    use super::*;
+    use std::time::Duration;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Waited {
+        Woken,
+        Changed,
+        TimedOut,
+    }
+
+    #[track_caller]
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, _timeout: Duration) -> Waited {
+        sleep(word.key(), expected, || word.0.fetch_or(0, Ordering::Relaxed))
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_low(word: &AtomicU64, expected: u32, _timeout: Duration) -> Waited {
+        sleep(word.key(), expected, || word.0.fetch_or(0, Ordering::Relaxed) as u32)
+    }
+
+    #[track_caller]
+    pub(crate) fn wake(word: &AtomicU32, count: u32) {
+        step("wake");
+        word.0.fetch_or(0, Ordering::Relaxed);
+        call(word.key(), count);
+    }
+
+    #[track_caller]
+    pub(crate) fn wake_low(word: &AtomicU64, count: u32) {
+        step("wake");
+        word.0.fetch_or(0, Ordering::Relaxed);
+        call(word.key(), count);
+    }
+
+    /// `read` changes nothing, but it sees the newest value, and loom takes it for a write: so it tries
+    /// both orders of a wait and a wake. Nothing else runs before the next access.
+    #[track_caller]
+    fn sleep(word: usize, expected: u32, read: impl Fn() -> u32) -> Waited {
+        step("wait");
+        if read() != expected {
+            return Waited::Changed;
+        }
+        let place = Place::new("sleep", Location::caller());
+        let me = me();
+        let dies = world(|world| {
+            world.asleep.push(Sleeper { word, person: me, place });
+            let person = &mut world.people[me];
+            person.sleeps += 1;
+            person.called = false;
+            person.awake = None;
+            let dies = person.countdown == Some(0);
+            person.countdown = if dies { None } else { person.countdown.map(|left| left - 1) };
+            dies
+        });
+        if dies {
+            // Killed asleep, at any moment from now on; perhaps somebody calls before.
+            read();
+            world(|world| world.asleep.retain(|sleeper| sleeper.person != me));
+            die(place);
+        }
+        let thread = loom::thread::current();
+        let roused = world(|world| {
+            world.people[me].thread = Some(thread);
+            world.retire()
+        });
+        unpark(roused);
+        loop {
+            if let Some(why) = world(|world| world.people[me].awake.take()) {
+                return why;
+            }
+            loom::thread::park();
+        }
+    }
+
+    /// Rouses sleepers of a word, the longest first.
+    pub(super) fn call(word: usize, count: u32) {
+        for _ in 0..count {
+            let roused = world(|world| {
+                let first = world.asleep.iter().position(|sleeper| sleeper.word == word)?;
+                Some(world.rouse(first, Waited::Woken))
+            });
+            let Some(thread) = roused else { return };
+            unpark(thread);
+        }
+    }
+}
+
+fn unpark(thread: Option<loom::thread::Thread>) {
+    if let Some(thread) = thread {
+        thread.unpark();
+    }
+}
+
+/// What the kernel does for a thread that was killed, in this order: the pending word, the file lock.
+fn exit(place: Place) {
+    let me = me();
+    let (pending, called) = world(|world| {
+        let me = &mut world.people[me];
+        (me.pending.take(), me.called)
+    });
+    let last = pending.map_or(Last::Unarmed, |word| handle_futex_death(&word, tid(me)));
+    let alive = world(|world| {
+        world.death = Some(Death { place, last, called });
+        world.people[me].alive.clone()
+    });
+    alive.swap(0, Ordering::SeqCst);
+}
+
+/// The function of this name in `kernel/futex/core.c`, for a pending entry.
+fn handle_futex_death(word: &AtomicU64, tid: u32) -> Last {
+    let mut seen = word.0.fetch_or(0, Ordering::Relaxed);
+    loop {
+        let low = seen as u32;
+        if low & TID_MASK == 0 {
+            word.0.fetch_or(0, Ordering::Relaxed);
+            futex::call(word.key(), 1);
+            return Last::Woke;
+        }
+        if low & TID_MASK != tid {
+            return Last::Nothing;
+        }
+        let marked = seen & !u64::from(u32::MAX) | u64::from(low & WAITERS | OWNER_DIED);
+        match word.0.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => seen = now,
+        }
+    }
+    if seen as u32 & WAITERS != 0 {
+        word.0.fetch_or(0, Ordering::Relaxed);
+        futex::call(word.key(), 1);
+    }
+    Last::Marked
+}
+
+/// The twin of [`crate::os::clock`]: a deadline is a number of sleeps.
+pub(crate) mod clock {
+    use std::time::Duration;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Deadline {
+        Now,
+        /// It has passed when the thread has slept so often.
+        At(u32),
+        Never,
+    }
+
+    impl Deadline {
+        pub(crate) fn nap(&self, at_most: Duration) -> Option<Duration> {
+            let slept = || super::world(|world| world.people[super::me()].sleeps);
+            match self {
+                Deadline::Now => None,
+                Deadline::Never => Some(at_most),
+                Deadline::At(sleeps) => (slept() < *sleeps).then_some(at_most),
+            }
+        }
+    }
+}
+
+// --- participants ---------------------------------------------------------------------------
+
+fn tid(person: usize) -> u32 {
+    100 + person as u32
+}
+
+/// The name of a participant: generation 1 of the slot behind its number.
+fn owner(person: usize) -> u32 {
+    1 << 16 | (person as u32 + 1)
+}
+
+/// The twin of [`crate::sync::Caller`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    person: usize,
+    native: bool,
+}
+
+impl Caller {
+    /// The scenario's own thread, as a participant.
+    pub(crate) fn main() -> Caller {
+        Caller { person: 0, native: true }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        let low = if self.native { tid(self.person) } else { 0x2000_0000 | self.person as u32 + 1 };
+        u64::from(self.owner()) << 32 | u64::from(low)
+    }
+
+    /// The high half of [`Caller::id`].
+    pub(crate) fn owner(&self) -> u32 {
+        owner(self.person)
+    }
+
+    #[track_caller]
+    pub(crate) fn is_alive(&self, owner: u32) -> bool {
+        step("probe");
+        let person = (owner & 0xffff) as usize - 1;
+        let alive = world(|world| world.people[person].alive.clone());
+        person == self.person || alive.fetch_or(0, Ordering::SeqCst) != 0
+    }
+
+    pub(crate) fn names_thread(&self) -> bool {
+        self.native
+    }
+
+    pub(crate) fn arm(&self, word: &AtomicU64) -> Option<AtomicU64> {
+        if !self.native || fault(Fault::UnarmedLock) {
+            return None;
+        }
+        world(|world| world.people[self.person].pending.replace(word.clone()))
+    }
+
+    #[track_caller]
+    pub(crate) fn disarm(&self, armed: Option<AtomicU64>) {
+        step("disarm");
+        world(|world| world.people[self.person].pending = armed);
+    }
+}
+
+/// A participant at work.
+pub(crate) struct Process<T> {
+    thread: loom::thread::JoinHandle<Option<T>>,
+    owner: u32,
+}
+
+impl<T> Process<T> {
+    /// The high half of the word of a lock that it owns.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Waits until it has ended, or is dead.
+    pub(crate) fn join(self) -> Result<T, Death> {
+        unpark(world(World::retire));
+        let result = self.thread.join().expect("a model's thread catches its death");
+        world(|world| {
+            world.running += 1;
+            result.ok_or_else(|| world.death.expect("a dead participant has a death"))
+        })
+    }
+}
+
+/// Starts a participant that is killed when its time has come.
+pub(crate) fn victim<T: 'static>(body: impl FnOnce(&Caller) -> T + 'static) -> Process<T> {
+    start(world(|world| world.die_at), true, body)
+}
+
+/// A [`victim`] from another PID namespace: the kernel does not know its lock words.
+pub(crate) fn foreign_victim<T: 'static>(
+    body: impl FnOnce(&Caller) -> T + 'static,
+) -> Process<T> {
+    start(world(|world| world.die_at), false, body)
+}
+
+/// Starts a participant that lives.
+pub(crate) fn survivor<T: 'static>(body: impl FnOnce(&Caller) -> T + 'static) -> Process<T> {
+    start(None, true, body)
+}
+
+fn start<T: 'static>(
+    countdown: Option<u32>,
+    native: bool,
+    body: impl FnOnce(&Caller) -> T + 'static,
+) -> Process<T> {
+    let person = world(|world| world.admit(countdown));
+    let thread = loom::thread::spawn(move || {
+        ME.with(|me| me.set(person));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let result = body(&Caller { person, native });
+            step("end");
+            result
+        }));
+        let result = match outcome {
+            Ok(result) => Some(result),
+            Err(payload) if payload.is::<Killed>() => {
+                let place = world(|world| world.people[person].killed_at);
+                exit(place.expect("a killed thread died somewhere"));
+                None
+            }
+            Err(bug) => resume_unwind(bug),
+        };
+        unpark(world(World::retire));
+        result
+    });
+    Process { thread, owner: owner(person) }
+}
