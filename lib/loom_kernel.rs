@@ -587,9 +587,7 @@ pub(crate) fn victim<T: 'static>(body: impl FnOnce(&Caller) -> T + 'static) -> P
 }
 
 /// A [`victim`] from another PID namespace: the kernel does not know its lock words.
-pub(crate) fn foreign_victim<T: 'static>(
-    body: impl FnOnce(&Caller) -> T + 'static,
-) -> Process<T> {
+pub(crate) fn foreign_victim<T: 'static>(body: impl FnOnce(&Caller) -> T + 'static) -> Process<T> {
     start(world(|world| world.die_at), false, body)
 }
 

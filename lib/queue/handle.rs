@@ -93,8 +93,10 @@ impl<T: Message + ?Sized> Queue<T> {
         if self.closed {
             return Err(PutError::HandleClosed);
         }
-        item.encoded(|bytes| self.shared.put(std::iter::once(bytes), deadline))
-            .map_err(PutError::Serialize)?
+        if T::IS_BYTES {
+            return self.shared.put_one(item.bytes(), deadline);
+        }
+        item.encoded(|bytes| self.shared.put_one(bytes, deadline)).map_err(PutError::Serialize)?
     }
 
     /// Puts a message; waits for room for as long as it takes.
@@ -138,9 +140,9 @@ impl<T: Message + ?Sized> Queue<T> {
             return Err(PutError::HandleClosed);
         }
         if T::IS_BYTES {
-            return self.shared.put(items.iter().map(|item| item.borrow().bytes()), deadline);
+            return self.shared.put_batch(items.iter().map(|item| item.borrow().bytes()), deadline);
         }
-        self.shared.put(encode_all(items)?.iter(), deadline)
+        self.shared.put_batch(encode_all(items)?.iter(), deadline)
     }
 
     /// Puts all messages as one: they are in the queue together, one behind the other, or not at all.
@@ -176,7 +178,7 @@ impl<T: Message + ?Sized> Queue<T> {
         if self.closed {
             return Err(GetError::HandleClosed);
         }
-        T::decoded(|bytes| self.shared.take(bytes, 1, deadline))?.map_err(GetError::Deserialize)
+        T::decoded(|bytes| self.shared.take_one(bytes, deadline))?.map_err(GetError::Deserialize)
     }
 
     /// Takes the oldest message; waits for one for as long as it takes.
@@ -216,7 +218,7 @@ impl<T: Message + ?Sized> Queue<T> {
             return Err(GetError::HandleClosed);
         }
         let mut batch = Batch::new();
-        self.shared.take(&mut batch, max, deadline)?;
+        self.shared.take_batch(&mut batch, max, deadline)?;
         decode_all::<T>(&batch)
     }
 
@@ -288,7 +290,7 @@ impl<T: Message + ?Sized> Queue<T> {
 
     /// The largest message, in bytes.
     pub fn max_len(&self) -> usize {
-        super::ring::max_len(self.shared.words().units())
+        self.shared.max_len
     }
 
     /// Closes this handle: later puts and gets through it fail. Other handles, other processes and the
@@ -374,7 +376,7 @@ impl Queue<[u8]> {
             return Err(GetError::HandleClosed);
         }
         bytes.clear();
-        self.shared.take(bytes, 1, deadline)
+        self.shared.take_one(bytes, deadline)
     }
 
     /// [`Queue::get`] into a buffer, whose old content goes and whose memory is used again.
@@ -411,7 +413,7 @@ impl Queue<[u8]> {
             return Err(GetError::HandleClosed);
         }
         batch.clear();
-        self.shared.take(batch, max, deadline)
+        self.shared.take_batch(batch, max, deadline)
     }
 
     /// [`Queue::get_many`] into buffers that are used again. May take fewer than are there when they

@@ -25,26 +25,65 @@ use std::sync::atomic::Ordering as StdOrdering;
 
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64};
-use crate::segment::{Area, Constants, Kind, Segment, SegmentError, Words};
+use crate::segment::{Area, Arranged, Arrangement, Constants, Kind, Segment, SegmentError, Words};
 use crate::sync::Caller;
 use crate::sync::event_count::EventCount;
 use crate::sync::robust_lock::{Acquired, BACKSTOP, Refused, RobustLock};
 
+use super::QueueOptions;
 use super::options::{MAX_CAPACITY, MIN_CAPACITY};
 use super::record::UNIT;
-use super::ring::Ring;
+use super::ring::{Corrupt, Ring, max_len};
 use super::spin::Spin;
-use super::{GetError, PutError, QueueOptions};
 
-const TAIL_LOCK: usize = 128;
-const TAIL: usize = 136;
-const SEEN_HEAD: usize = 144;
-const HEAD_LOCK: usize = 256;
-const HEAD: usize = 264;
-const NOT_EMPTY: usize = 384;
-const NOT_FULL: usize = 512;
-const STATE: usize = 640;
+/// Where the ring begins.
 const RING: usize = 1024;
+
+/// What one side owns, on cache lines of its own.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Lines<T>(T);
+
+/// The words between the constants and the ring: the table above as a type.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Control {
+    constants: Lines<[AtomicU64; 16]>,
+    write: Lines<WriteSide>,
+    read: Lines<ReadSide>,
+    not_empty: Lines<EventCount>,
+    not_full: Lines<EventCount>,
+    state: Lines<AtomicU32>,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct WriteSide {
+    lock: RobustLock,
+    tail: AtomicU64,
+    seen_head: AtomicU64,
+    node: [AtomicU64; 3],
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct ReadSide {
+    lock: RobustLock,
+    head: AtomicU64,
+    node: [AtomicU64; 4],
+}
+
+const _: () = {
+    assert!(std::mem::offset_of!(Control, write) == 128);
+    assert!(std::mem::offset_of!(Control, read) == 256);
+    assert!(std::mem::offset_of!(Control, not_empty) == 384);
+    assert!(std::mem::offset_of!(Control, not_full) == 512);
+    assert!(std::mem::offset_of!(Control, state) == 640);
+    assert!(size_of::<Control>() <= RING);
+};
+
+// SAFETY: repr(C), and nothing but atomics and transparent wrappers of them.
+unsafe impl Arrangement for Control {}
 
 const VERSION: u64 = 1;
 const SINGLE_PRODUCER: u64 = 1;
@@ -62,8 +101,11 @@ pub(crate) mod state {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) segment: Segment,
+    control: Arranged<Control>,
     words: Words,
     maxsize: u32,
+    /// Bytes of the largest message.
+    pub(crate) max_len: usize,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
     /// How long consumers of this process poll before they sleep, and producers.
@@ -119,6 +161,8 @@ impl Shared {
         }
         let words = area.ring(RING, (capacity / UNIT as u64) as u32);
         let shared = Shared {
+            control: area.arranged(0),
+            max_len: max_len(words.units()),
             words,
             maxsize: u32::try_from(maxsize).ok().filter(|max| *max > 0).unwrap_or(u32::MAX),
             single_producer: roles & SINGLE_PRODUCER != 0,
@@ -127,39 +171,35 @@ impl Shared {
             put_spin: Spin::new(),
             segment: segment.clone(),
         };
-        let caller = Caller::enter(&shared.segment)?;
+        let caller = Caller::enter(&shared.segment).ok_or_else(|| shared.segment.unusable())?;
         shared.tail_lock().settle(&caller);
         shared.head_lock().settle(&caller);
         Ok(shared)
     }
 
-    fn area(&self) -> &Area {
-        self.segment.area()
-    }
-
     #[inline]
     pub(crate) fn tail_lock(&self) -> &RobustLock {
-        RobustLock::at(self.area().word64(TAIL_LOCK))
+        &self.control.write.0.lock
     }
 
     #[inline]
     pub(crate) fn head_lock(&self) -> &RobustLock {
-        RobustLock::at(self.area().word64(HEAD_LOCK))
+        &self.control.read.0.lock
     }
 
     #[inline]
     pub(crate) fn not_empty(&self) -> &EventCount {
-        EventCount::at(self.area().word32(NOT_EMPTY))
+        &self.control.not_empty.0
     }
 
     #[inline]
     pub(crate) fn not_full(&self) -> &EventCount {
-        EventCount::at(self.area().word32(NOT_FULL))
+        &self.control.not_full.0
     }
 
     #[inline]
     pub(crate) fn state_word(&self) -> &AtomicU32 {
-        self.area().word32(STATE)
+        &self.control.state.0
     }
 
     #[inline]
@@ -168,18 +208,14 @@ impl Shared {
     }
 
     #[inline]
-    fn word(&self, offset: usize) -> &AtomicU64 {
-        self.area().word64(offset)
-    }
-
-    #[inline]
     pub(crate) fn ring(&self) -> Ring<'_> {
+        let write = &self.control.write.0;
         Ring {
             words: &self.words,
-            tail: self.word(TAIL),
-            head: self.word(HEAD),
+            tail: &write.tail,
+            head: &self.control.read.0.head,
             maxsize: self.maxsize,
-            seen_head: self.word(SEEN_HEAD),
+            seen_head: &write.seen_head,
         }
     }
 
@@ -199,19 +235,19 @@ impl Shared {
     }
 
     /// Does `work` as the owner of one side's lock, and `after` when the lock is free again but the
-    /// kernel still watches. `Err` when the lock was not to be had in time.
+    /// kernel still watches.
     ///
     /// A call that may not wait for the *queue* still waits for the lock, which is held for
     /// nanoseconds; but not longer than a backstop, as its owner may be stopped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn locked<R>(
         &self,
         lock: &RobustLock,
         deadline: Deadline,
         work: impl FnOnce() -> R,
         after: impl FnOnce(&R),
-    ) -> Result<R, NotLocked> {
-        let caller = Caller::enter(&self.segment).map_err(NotLocked::Segment)?;
+    ) -> Result<R, Failed> {
+        let caller = Caller::enter(&self.segment).ok_or(Failed::Unusable)?;
         let armed = caller.arm(lock.word());
         let locked = lock.lock(&caller, || match deadline {
             Deadline::Now => Deadline::after(BACKSTOP),
@@ -219,17 +255,31 @@ impl Shared {
         });
         // How the lock was obtained does not matter: the ring has nothing that a thief must mend
         // before it goes on.
-        let result = locked.map(|_: Acquired| {
-            let result = work();
-            lock.unlock();
-            after(&result);
-            result
-        });
+        let result = match locked {
+            Ok(Acquired::Clean | Acquired::Stolen(_)) => {
+                let result = work();
+                lock.unlock();
+                after(&result);
+                Ok(result)
+            }
+            Err(Refused::TimedOut) => Err(Failed::Stuck),
+            Err(Refused::Deadlock) => Err(Failed::Reentered),
+        };
         caller.disarm(armed);
-        result.map_err(|refused| match refused {
-            Refused::TimedOut => NotLocked::TimedOut,
-            Refused::Deadlock => NotLocked::Segment(self.reentered()),
-        })
+        result
+    }
+
+    /// The segment's error for a failed attempt. Bytes that no participant writes poison the queue.
+    #[cold]
+    pub(crate) fn segment_error(&self, failed: Failed) -> SegmentError {
+        match failed {
+            Failed::Corrupt(what) => {
+                self.poison();
+                SegmentError::Corrupt { name: self.segment.name().to_owned(), what }
+            }
+            Failed::Reentered => self.reentered(),
+            Failed::Unusable | Failed::Stuck => self.segment.unusable(),
+        }
     }
 
     /// The error of a call that finds its own thread in the middle of another one: it comes from a
@@ -247,29 +297,25 @@ impl Shared {
         self.not_empty().notify(u32::MAX);
         self.not_full().notify(u32::MAX);
     }
-
-    /// The error of a put that met `what`.
-    #[cold]
-    pub(crate) fn put_corrupt(&self, what: &'static str) -> PutError {
-        self.poison();
-        PutError::Corrupt { name: self.segment.name().to_owned(), what }
-    }
-
-    /// The error of a get that met `what`.
-    #[cold]
-    pub(crate) fn get_corrupt(&self, what: &'static str) -> GetError {
-        self.poison();
-        GetError::Corrupt { name: self.segment.name().to_owned(), what }
-    }
 }
 
-/// Why a side's lock was not obtained.
-#[derive(Debug)]
-pub(crate) enum NotLocked {
-    /// Its owner kept it until the deadline: it is stopped, or starved.
-    TimedOut,
+/// Why an attempt came to nothing: small, as every attempt returns it. The callers make errors of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failed {
+    /// The segment holds something that no participant writes.
+    Corrupt(&'static str),
+    /// The lock's owner kept it until the deadline: it is stopped, or starved.
+    Stuck,
+    /// The calling thread is in the middle of another call.
+    Reentered,
     /// The segment cannot be used.
-    Segment(SegmentError),
+    Unusable,
+}
+
+impl From<Corrupt> for Failed {
+    fn from(Corrupt(what): Corrupt) -> Failed {
+        Failed::Corrupt(what)
+    }
 }
 
 /// The constants of a new queue, and the length of its object.

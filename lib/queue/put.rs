@@ -12,13 +12,31 @@ use crate::os::clock::Deadline;
 use crate::sync::robust_lock::BACKSTOP;
 
 use super::PutError;
-use super::object::{NotLocked, Shared, state};
+use super::object::{Failed, Shared, state};
 use super::ring::{Corrupt, Push};
 
 impl Shared {
-    /// Puts the messages as one batch, as one of many producers.
+    /// Puts one message, as one of many producers.
     #[inline]
-    pub(crate) fn put<'i>(
+    pub(crate) fn put_one(&self, item: &[u8], deadline: Deadline) -> Result<(), PutError> {
+        if self.single_producer {
+            return Err(PutError::SingleRole);
+        }
+        self.check_len(item)?;
+        self.until_put(deadline, || {
+            self.put_locked(deadline, 1, || self.ring().push_one::<false>(item))
+        })
+    }
+
+    /// Puts one message; the caller holds the single producer's role.
+    #[inline]
+    pub(crate) fn put_one_alone(&self, item: &[u8], deadline: Deadline) -> Result<(), PutError> {
+        self.check_len(item)?;
+        self.until_put(deadline, || self.put_alone(1, || self.ring().push_one::<true>(item)))
+    }
+
+    /// Puts the messages as one batch, as one of many producers.
+    pub(crate) fn put_batch<'i>(
         &self,
         items: impl Iterator<Item = &'i [u8]> + Clone,
         deadline: Deadline,
@@ -26,86 +44,123 @@ impl Shared {
         if self.single_producer {
             return Err(PutError::SingleRole);
         }
-        self.put_with(items, deadline, |shared, items| shared.put_locked(items, deadline))
+        match self.check_batch(items.clone())? {
+            0 => Ok(()),
+            count => self.until_put(deadline, || {
+                self.put_locked(deadline, count, || self.ring().push::<false>(items.clone()))
+            }),
+        }
     }
 
     /// Puts the messages as one batch; the caller holds the single producer's role.
-    #[inline]
-    pub(crate) fn put_single<'i>(
+    pub(crate) fn put_batch_alone<'i>(
         &self,
         items: impl Iterator<Item = &'i [u8]> + Clone,
         deadline: Deadline,
     ) -> Result<(), PutError> {
-        self.put_with(items, deadline, Shared::put_alone)
+        match self.check_batch(items.clone())? {
+            0 => Ok(()),
+            count => self.until_put(deadline, || {
+                self.put_alone(count, || self.ring().push::<true>(items.clone()))
+            }),
+        }
     }
 
-    /// One attempt under the lock; `None` = no room.
     #[inline]
-    fn put_locked<'i>(
+    fn check_len(&self, item: &[u8]) -> Result<(), PutError> {
+        if item.len() > self.max_len {
+            return Err(PutError::TooLarge { len: item.len(), max: self.max_len });
+        }
+        Ok(())
+    }
+
+    /// How many messages a batch has, if it could ever fit.
+    fn check_batch<'i>(
         &self,
         items: impl Iterator<Item = &'i [u8]> + Clone,
+    ) -> Result<u32, PutError> {
+        self.segment.check()?;
+        if let Err((len, max)) = self.ring().fits(items.clone()) {
+            return Err(PutError::TooLarge { len, max });
+        }
+        // A batch that fits has fewer messages than the ring has units.
+        Ok(items.count() as u32)
+    }
+
+    /// One attempt under the lock.
+    #[inline(always)]
+    fn put_locked(
+        &self,
         deadline: Deadline,
-    ) -> Result<Push, PutError> {
-        let count = items.clone().count();
+        count: u32,
+        push: impl FnOnce() -> Result<Push, Corrupt>,
+    ) -> Result<Push, Failed> {
         let pushed = self.locked(
             self.tail_lock(),
             deadline,
-            || match self.state() {
-                state::OPEN => self.ring().push::<false>(items),
-                state::POISONED => Err(Corrupt("another participant found it corrupt")),
-                _ => Ok(Push::Closed),
-            },
+            || self.push_if_open(push),
             |pushed| {
                 if let Ok(Push::Done) = pushed {
-                    self.not_empty().notify(count as u32);
+                    self.not_empty().notify(count);
                 }
             },
         );
         match pushed {
-            Ok(pushed) => pushed.map_err(|Corrupt(what)| self.put_corrupt(what)),
+            Ok(pushed) => pushed,
             // Whoever holds the lock is stopped: no room, as far as this call can tell.
-            Err(NotLocked::TimedOut) => Ok(Push::Full),
-            Err(NotLocked::Segment(error)) => Err(error.into()),
+            Err(Failed::Stuck) => Ok(Push::Full),
+            Err(failed) => Err(failed),
         }
     }
 
     /// One attempt as the single producer.
-    #[inline]
-    fn put_alone<'i>(
+    #[inline(always)]
+    fn put_alone(
         &self,
-        items: impl Iterator<Item = &'i [u8]> + Clone,
-    ) -> Result<Push, PutError> {
-        self.segment.check()?;
-        let count = items.clone().count();
-        let pushed = match self.state() {
-            state::OPEN => self.ring().push::<true>(items),
-            state::POISONED => Err(Corrupt("another participant found it corrupt")),
-            _ => Ok(Push::Closed),
-        };
-        if let Ok(Push::Done) = pushed {
-            self.not_empty().notify(count as u32);
+        count: u32,
+        push: impl FnOnce() -> Result<Push, Corrupt>,
+    ) -> Result<Push, Failed> {
+        if !self.segment.is_usable() {
+            return Err(Failed::Unusable);
         }
-        pushed.map_err(|Corrupt(what)| self.put_corrupt(what))
+        let pushed = self.push_if_open(push);
+        if let Ok(Push::Done) = pushed {
+            self.not_empty().notify(count);
+        }
+        pushed
     }
 
-    #[inline]
-    fn put_with<'i, I: Iterator<Item = &'i [u8]> + Clone>(
+    #[inline(always)]
+    fn push_if_open(&self, push: impl FnOnce() -> Result<Push, Corrupt>) -> Result<Push, Failed> {
+        match self.state() {
+            state::OPEN => Ok(push()?),
+            state::POISONED => Err(Failed::Corrupt("another participant found it corrupt")),
+            _ => Ok(Push::Closed),
+        }
+    }
+
+    #[inline(always)]
+    fn until_put(
         &self,
-        items: I,
         deadline: Deadline,
-        attempt: impl Fn(&Shared, I) -> Result<Push, PutError>,
+        attempt: impl Fn() -> Result<Push, Failed>,
     ) -> Result<(), PutError> {
-        if let Err((len, max)) = self.ring().fits(items.clone()) {
-            return Err(PutError::TooLarge { len, max });
+        match attempt() {
+            Ok(Push::Done) => Ok(()),
+            Ok(Push::Closed) => Err(PutError::Closed),
+            Ok(Push::Full) => self.wait_for_room(deadline, attempt),
+            Err(failed) => Err(self.put_error(failed)),
         }
-        if items.clone().next().is_none() {
-            return Ok(self.segment.check()?);
+    }
+
+    /// The error of a put whose attempt failed. Bytes that no participant writes poison the queue.
+    #[cold]
+    pub(crate) fn put_error(&self, failed: Failed) -> PutError {
+        if let Failed::Corrupt(what) = failed {
+            self.poison();
+            return PutError::Corrupt { name: self.segment.name().to_owned(), what };
         }
-        match attempt(self, items.clone())? {
-            Push::Done => Ok(()),
-            Push::Closed => Err(PutError::Closed),
-            Push::Full => self.wait_for_room(deadline, || attempt(self, items.clone())),
-        }
+        PutError::Segment(self.segment_error(failed))
     }
 
     /// Passes a wake-up on: the consumer that called this producer cleared the mark for all of them,
@@ -121,7 +176,7 @@ impl Shared {
     pub(crate) fn wait_for_room(
         &self,
         deadline: Deadline,
-        mut attempt: impl FnMut() -> Result<Push, PutError>,
+        mut attempt: impl FnMut() -> Result<Push, Failed>,
     ) -> Result<(), PutError> {
         if deadline == Deadline::Now {
             return Err(PutError::Full);
@@ -130,13 +185,14 @@ impl Shared {
         self.put_spin.until(|| self.ring().head_word() != head || self.state() != state::OPEN);
         loop {
             let key = self.not_full().prepare();
-            match attempt()? {
-                Push::Done => {
+            match attempt() {
+                Ok(Push::Done) => {
                     self.call_next_producer();
                     return Ok(());
                 }
-                Push::Closed => return Err(PutError::Closed),
-                Push::Full => {}
+                Ok(Push::Closed) => return Err(PutError::Closed),
+                Ok(Push::Full) => {}
+                Err(failed) => return Err(self.put_error(failed)),
             }
             let Some(nap) = deadline.nap(BACKSTOP) else { return Err(PutError::TimedOut) };
             self.put_spin.sleeping(|| self.not_full().wait(key, nap));

@@ -101,6 +101,29 @@ pub(crate) fn read(word: u64, position: u32, index: u32, ring: u32) -> Header {
     Header::Corrupt
 }
 
+/// What a header word seems to say, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// Nothing was committed here yet.
+    Nothing,
+    /// A message of so many bytes.
+    Message(usize),
+    /// Something else.
+    Other,
+}
+
+/// What a header word seems to say: enough to know whether to wait, and how large a buffer to bring.
+#[inline]
+pub(crate) fn hint(word: u64) -> Hint {
+    if word == 0 {
+        Hint::Nothing
+    } else if word & (VALID | PAD) == VALID {
+        Hint::Message((word >> LEN_SHIFT) as usize)
+    } else {
+        Hint::Other
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -132,6 +132,7 @@ pub(crate) struct Ring<'a> {
 
 /// The longest message a ring of so many units can hold: half of it, so that it fits wherever the
 /// tail stands.
+#[inline]
 pub(crate) fn max_len(units: u32) -> usize {
     ((units / 2 - 1) as usize * UNIT).min(LONGEST)
 }
@@ -166,9 +167,27 @@ impl Ring<'_> {
         Ok(())
     }
 
+    /// [`Ring::push`] for one message, with a short way for the usual case: there is room for it
+    /// before the ring's end.
+    #[inline(always)]
+    pub(crate) fn push_one<const SINGLE: bool>(&self, item: &[u8]) -> Result<Push, Corrupt> {
+        let tail = Cursor::from_word(self.tail.load(Ordering::Relaxed));
+        let units = record::units(item.len());
+        let end = Cursor { pos: tail.pos.wrapping_add(units), count: tail.count.wrapping_add(1) };
+        let usual = self.words.at(tail.pos).load(Ordering::Acquire) == 0
+            && units <= self.words.units() - self.words.index(tail.pos)
+            && self.has_room(tail, units + 1, 1)?
+            && !cfg!(steadfast_faults);
+        if !usual {
+            return self.push::<SINGLE>(std::iter::once(item));
+        }
+        self.words.copy_in(tail.pos.wrapping_add(1), item);
+        self.words.at(end.pos).store(0, Ordering::Relaxed);
+        Ok(self.commit::<SINGLE>(tail, record::message(tail.pos, item.len()), end))
+    }
+
     /// Puts the messages behind the tail, as one. `SINGLE`: the caller owns the write side by a role,
     /// not by a lock. The commit is then a locked instruction.
-    #[inline]
     pub(crate) fn push<'i, const SINGLE: bool>(
         &self,
         items: impl Iterator<Item = &'i [u8]> + Clone,
@@ -390,6 +409,45 @@ impl Ring<'_> {
     pub(crate) fn glance(&self) -> Option<Front> {
         let head = Cursor::from_word(self.head.load(Ordering::Acquire));
         self.front_at(head.pos).ok()
+    }
+
+    /// Whether there seems to be a record at the head, and how long its message seems to be: one look
+    /// at the header, for somebody who does not own the read side.
+    #[inline]
+    pub(crate) fn hint(&self) -> Option<usize> {
+        let head = Cursor::from_word(self.head.load(Ordering::Acquire));
+        match record::hint(self.words.at(head.pos).load(Ordering::Acquire)) {
+            record::Hint::Nothing => None,
+            record::Hint::Message(len) => Some(len.min(max_len(self.words.units()))),
+            record::Hint::Other => self.hint_behind(),
+        }
+    }
+
+    /// The same where the message does not stand at the head itself.
+    #[cold]
+    fn hint_behind(&self) -> Option<usize> {
+        match self.glance() {
+            Some(Front::Message { len, .. }) => Some(len),
+            Some(Front::Empty) => None,
+            _ => Some(0),
+        }
+    }
+
+    /// [`Ring::pop`] for one message, with a short way for the usual case: it stands at the head.
+    #[inline(always)]
+    pub(crate) fn pop_one<const SINGLE: bool>(&self, bytes: &mut Vec<u8>) -> Result<Pop, Corrupt> {
+        let head = Cursor::from_word(self.head.load(Ordering::Relaxed));
+        let Header::Message { len, units } = self.header(head.pos) else {
+            return self.pop::<SINGLE>(1, bytes, None);
+        };
+        if !self.words.append_to(head.pos.wrapping_add(1), len, bytes) {
+            return Ok(Pop::Grow(len));
+        }
+        self.release::<SINGLE>(Cursor {
+            pos: head.pos.wrapping_add(units),
+            count: head.count.wrapping_add(1),
+        });
+        Ok(Pop::Taken(1))
     }
 
     /// Takes up to `max` messages, as one: appends their bytes to `bytes` and, if given, the place

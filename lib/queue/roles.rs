@@ -15,7 +15,6 @@ use crate::segment::{Role, RoleClaim, Segment, SegmentError};
 
 use super::handle::{decode_all, encode_all, timed_out_get, timed_out_put};
 use super::object::Shared;
-use super::take::Sink;
 use super::{Batch, GetError, PutError, View, WriteGuard};
 
 /// The single producer of a queue made with [`crate::QueueOptions::single_producer`].
@@ -62,7 +61,10 @@ impl<T: Message + ?Sized> Producer<T> {
     }
 
     fn put_until(&mut self, item: &T, deadline: Deadline) -> Result<(), PutError> {
-        item.encoded(|bytes| self.shared.put_single(std::iter::once(bytes), deadline))
+        if T::IS_BYTES {
+            return self.shared.put_one_alone(item.bytes(), deadline);
+        }
+        item.encoded(|bytes| self.shared.put_one_alone(bytes, deadline))
             .map_err(PutError::Serialize)?
     }
 
@@ -98,9 +100,9 @@ impl<T: Message + ?Sized> Producer<T> {
         if T::IS_BYTES {
             return self
                 .shared
-                .put_single(items.iter().map(|item| item.borrow().bytes()), deadline);
+                .put_batch_alone(items.iter().map(|item| item.borrow().bytes()), deadline);
         }
-        self.shared.put_single(encode_all(items)?.iter(), deadline)
+        self.shared.put_batch_alone(encode_all(items)?.iter(), deadline)
     }
 
     /// As [`crate::Queue::put_many`].
@@ -176,17 +178,9 @@ impl<T: Message + ?Sized> Consumer<T> {
         Ok(Consumer { shared, _role: role, kind: PhantomData })
     }
 
-    fn take(
-        &mut self,
-        sink: &mut impl Sink,
-        max: usize,
-        deadline: Deadline,
-    ) -> Result<(), GetError> {
-        self.shared.take_single(sink, max, deadline)
-    }
-
     fn get_until(&mut self, deadline: Deadline) -> Result<T::Owned, GetError> {
-        T::decoded(|bytes| self.take(bytes, 1, deadline))?.map_err(GetError::Deserialize)
+        T::decoded(|bytes| self.shared.take_one_alone(bytes, deadline))?
+            .map_err(GetError::Deserialize)
     }
 
     /// As [`crate::Queue::get`].
@@ -219,7 +213,7 @@ impl<T: Message + ?Sized> Consumer<T> {
         deadline: Deadline,
     ) -> Result<Vec<T::Owned>, GetError> {
         let mut batch = Batch::new();
-        self.take(&mut batch, max, deadline)?;
+        self.shared.take_batch_alone(&mut batch, max, deadline)?;
         decode_all::<T>(&batch)
     }
 
@@ -259,7 +253,7 @@ impl Consumer<[u8]> {
     /// As [`crate::Queue::get`].
     pub fn get_into(&mut self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
         bytes.clear();
-        self.take(bytes, 1, Deadline::Never)
+        self.shared.take_one_alone(bytes, Deadline::Never)
     }
 
     /// As [`crate::Queue::try_get_into`].
@@ -268,7 +262,7 @@ impl Consumer<[u8]> {
     /// As [`crate::Queue::try_get`].
     pub fn try_get_into(&mut self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
         bytes.clear();
-        self.take(bytes, 1, Deadline::Now)
+        self.shared.take_one_alone(bytes, Deadline::Now)
     }
 
     /// As [`crate::Queue::get_into_timeout`].
@@ -281,7 +275,7 @@ impl Consumer<[u8]> {
         timeout: Duration,
     ) -> Result<(), GetError> {
         bytes.clear();
-        self.take(bytes, 1, Deadline::after(timeout)).map_err(timed_out_get)
+        self.shared.take_one_alone(bytes, Deadline::after(timeout)).map_err(timed_out_get)
     }
 
     /// As [`crate::Queue::get_batch`].
@@ -290,7 +284,7 @@ impl Consumer<[u8]> {
     /// As [`crate::Queue::get`].
     pub fn get_batch(&mut self, batch: &mut Batch, max: usize) -> Result<(), GetError> {
         batch.clear();
-        self.take(batch, max, Deadline::Never)
+        self.shared.take_batch_alone(batch, max, Deadline::Never)
     }
 
     /// As [`crate::Queue::try_get_batch`].
@@ -299,7 +293,7 @@ impl Consumer<[u8]> {
     /// As [`crate::Queue::try_get`].
     pub fn try_get_batch(&mut self, batch: &mut Batch, max: usize) -> Result<(), GetError> {
         batch.clear();
-        self.take(batch, max, Deadline::Now)
+        self.shared.take_batch_alone(batch, max, Deadline::Now)
     }
 
     /// As [`crate::Queue::get_batch_timeout`].
@@ -313,7 +307,7 @@ impl Consumer<[u8]> {
         timeout: Duration,
     ) -> Result<(), GetError> {
         batch.clear();
-        self.take(batch, max, Deadline::after(timeout)).map_err(timed_out_get)
+        self.shared.take_batch_alone(batch, max, Deadline::after(timeout)).map_err(timed_out_get)
     }
 
     /// Looks at the oldest message where it lies; waits for one for as long as it takes. It stays in

@@ -15,8 +15,7 @@ use std::sync::atomic::Ordering;
 use crate::os::clock::Deadline;
 use crate::segment::SegmentError;
 
-use super::object::{NotLocked, Shared, state};
-use super::ring::Corrupt;
+use super::object::{Failed, Shared, state};
 use super::{GetError, Shutdown};
 
 impl Shared {
@@ -38,63 +37,30 @@ impl Shared {
         };
         self.not_empty().notify(u32::MAX);
         self.not_full().notify(u32::MAX);
-        result.map_err(|error| match error {
-            Unfinished::Segment(error) => error,
-            Unfinished::Corrupt(what) => {
-                self.poison();
-                SegmentError::Corrupt { name: self.segment.name().to_owned(), what }
-            }
-        })
+        result.map_err(|failed| self.segment_error(failed))
     }
 
     /// Sets the mark that ends the ring, unless it is there.
-    fn set_mark(&self) -> Result<(), Unfinished> {
+    fn set_mark(&self) -> Result<(), Failed> {
         if self.single_producer {
-            return self.ring().close().map_err(Unfinished::from);
+            return Ok(self.ring().close()?);
         }
-        let closed =
-            self.locked(self.tail_lock(), Deadline::Never, || self.ring().close(), |_| {})?;
-        closed.map_err(Unfinished::from)
+        Ok(self.locked(self.tail_lock(), Deadline::Never, || self.ring().close(), |_| {})??)
     }
 
     /// How many messages a shutdown discards; to be called once the state says *now*.
-    fn count_discarded(&self) -> Result<usize, Unfinished> {
+    fn count_discarded(&self) -> Result<usize, Failed> {
         let count = || self.ring().len() as usize;
         if self.single_consumer {
             return Ok(count());
         }
-        Ok(self.locked(self.head_lock(), Deadline::Never, count, |_| {})?)
+        self.locked(self.head_lock(), Deadline::Never, count, |_| {})
     }
 
     /// What a consumer does that finds the queue empty in state *drain*: the process that began the
     /// shutdown may be dead, or about to set the mark itself.
     #[cold]
     pub(crate) fn finish_close(&self) -> Result<(), GetError> {
-        self.set_mark().map_err(|error| match error {
-            Unfinished::Segment(error) => error.into(),
-            Unfinished::Corrupt(what) => self.get_corrupt(what),
-        })
-    }
-}
-
-/// Why a shutdown did not get to its end; it has begun all the same.
-enum Unfinished {
-    Corrupt(&'static str),
-    Segment(SegmentError),
-}
-
-impl From<Corrupt> for Unfinished {
-    fn from(Corrupt(what): Corrupt) -> Unfinished {
-        Unfinished::Corrupt(what)
-    }
-}
-
-impl From<NotLocked> for Unfinished {
-    fn from(error: NotLocked) -> Unfinished {
-        match error {
-            NotLocked::Segment(error) => Unfinished::Segment(error),
-            // Not with a deadline that never comes.
-            NotLocked::TimedOut => Unfinished::Corrupt("one of its locks cannot be waited for"),
-        }
+        self.set_mark().map_err(|failed| self.get_error(failed, Deadline::Never))
     }
 }

@@ -11,113 +11,107 @@
 use crate::os::clock::Deadline;
 use crate::sync::robust_lock::BACKSTOP;
 
-use super::object::{NotLocked, Shared, state};
+use super::object::{Failed, Shared, state};
 use super::ring::{Corrupt, Cursor, Front, Pop};
 use super::{Batch, GetError};
 
-/// Where messages go.
-pub(crate) trait Sink {
-    /// Sets aside room for at most `max` messages, the next of which has `len` bytes.
-    fn make_room(&mut self, max: usize, len: usize);
-    /// The buffers: bytes, and where each message ends.
-    fn buffers(&mut self) -> (&mut Vec<u8>, Option<&mut Vec<usize>>);
-}
-
-impl Sink for Vec<u8> {
-    #[inline]
-    fn make_room(&mut self, _max: usize, len: usize) {
-        self.reserve(len);
-    }
-
-    #[inline]
-    fn buffers(&mut self) -> (&mut Vec<u8>, Option<&mut Vec<usize>>) {
-        (self, None)
-    }
-}
-
-impl Sink for Batch {
-    fn make_room(&mut self, max: usize, len: usize) {
-        Batch::make_room(self, max, len);
-    }
-
-    fn buffers(&mut self) -> (&mut Vec<u8>, Option<&mut Vec<usize>>) {
-        (&mut self.bytes, Some(&mut self.ends))
-    }
-}
-
 impl Shared {
-    /// Takes up to `max` messages, at least one, as one of many consumers.
+    /// Appends the oldest message to `bytes`, as one of many consumers.
     #[inline]
-    pub(crate) fn take(
+    pub(crate) fn take_one(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<(), GetError> {
+        if self.single_consumer {
+            return Err(GetError::SingleRole);
+        }
+        self.until_taken(bytes, deadline, Vec::reserve, |bytes| {
+            self.take_locked(deadline, || self.ring().pop_one::<false>(bytes))
+        })
+    }
+
+    /// Appends the oldest message to `bytes`; the caller holds the single consumer's role.
+    #[inline]
+    pub(crate) fn take_one_alone(
         &self,
-        sink: &mut impl Sink,
+        bytes: &mut Vec<u8>,
+        deadline: Deadline,
+    ) -> Result<(), GetError> {
+        self.until_taken(bytes, deadline, Vec::reserve, |bytes| {
+            self.take_alone(|| self.ring().pop_one::<true>(bytes))
+        })
+    }
+
+    /// Appends up to `max` messages to `batch`, at least one, as one of many consumers.
+    pub(crate) fn take_batch(
+        &self,
+        batch: &mut Batch,
         max: usize,
         deadline: Deadline,
     ) -> Result<(), GetError> {
         if self.single_consumer {
             return Err(GetError::SingleRole);
         }
-        self.take_with(sink, max, deadline, |shared, sink, max| {
-            shared.take_locked(sink, max, deadline)
+        let make_room = |batch: &mut Batch, len| batch.make_room(max, len);
+        self.until_taken(batch, deadline, make_room, |batch| {
+            let ends = Some(&mut batch.ends);
+            self.take_locked(deadline, || {
+                self.ring().pop::<false>(most(max), &mut batch.bytes, ends)
+            })
         })
     }
 
-    /// Takes up to `max` messages, at least one; the caller holds the single consumer's role.
-    #[inline]
-    pub(crate) fn take_single(
+    /// Appends up to `max` messages to `batch`, at least one; the caller holds the single consumer's
+    /// role.
+    pub(crate) fn take_batch_alone(
         &self,
-        sink: &mut impl Sink,
+        batch: &mut Batch,
         max: usize,
         deadline: Deadline,
     ) -> Result<(), GetError> {
-        self.take_with(sink, max, deadline, Shared::take_alone)
+        let make_room = |batch: &mut Batch, len| batch.make_room(max, len);
+        self.until_taken(batch, deadline, make_room, |batch| {
+            let ends = Some(&mut batch.ends);
+            self.take_alone(|| self.ring().pop::<true>(most(max), &mut batch.bytes, ends))
+        })
     }
 
     /// One attempt under the lock.
-    #[inline]
+    #[inline(always)]
     fn take_locked(
         &self,
-        sink: &mut impl Sink,
-        max: u32,
         deadline: Deadline,
-    ) -> Result<Pop, GetError> {
-        let (bytes, ends) = sink.buffers();
-        let popped = self.locked(
+        pop: impl FnOnce() -> Result<Pop, Corrupt>,
+    ) -> Result<Pop, Failed> {
+        self.locked(
             self.head_lock(),
             deadline,
-            || match self.state() {
-                state::OPEN | state::DRAIN => self.ring().pop::<false>(max, bytes, ends),
-                state::NOW => Ok(Pop::Closed),
-                _ => Err(Corrupt("another participant found it corrupt")),
-            },
+            || self.pop_if_open(pop),
             |popped| self.call_others(popped),
-        );
-        match popped {
-            Ok(popped) => popped.map_err(|Corrupt(what)| self.get_corrupt(what)),
-            // Whoever holds the lock is stopped: nothing to be had, as far as this call can tell.
-            Err(NotLocked::TimedOut) => Err(GetError::nothing(deadline)),
-            Err(NotLocked::Segment(error)) => Err(error.into()),
-        }
+        )?
     }
 
     /// One attempt as the single consumer.
-    #[inline]
-    fn take_alone(&self, sink: &mut impl Sink, max: u32) -> Result<Pop, GetError> {
-        self.segment.check()?;
-        let (bytes, ends) = sink.buffers();
-        let popped = match self.state() {
-            state::OPEN | state::DRAIN => self.ring().pop::<true>(max, bytes, ends),
-            state::NOW => Ok(Pop::Closed),
-            _ => Err(Corrupt("another participant found it corrupt")),
-        };
+    #[inline(always)]
+    fn take_alone(&self, pop: impl FnOnce() -> Result<Pop, Corrupt>) -> Result<Pop, Failed> {
+        if !self.segment.is_usable() {
+            return Err(Failed::Unusable);
+        }
+        let popped = self.pop_if_open(pop);
         self.call_others(&popped);
-        popped.map_err(|Corrupt(what)| self.get_corrupt(what))
+        popped
+    }
+
+    #[inline(always)]
+    fn pop_if_open(&self, pop: impl FnOnce() -> Result<Pop, Corrupt>) -> Result<Pop, Failed> {
+        match self.state() {
+            state::OPEN | state::DRAIN => Ok(pop()?),
+            state::NOW => Ok(Pop::Closed),
+            _ => Err(Failed::Corrupt("another participant found it corrupt")),
+        }
     }
 
     /// After a take: calls the producers that wait for room, and the next consumer if there is
     /// something left for it.
     #[inline]
-    fn call_others(&self, popped: &Result<Pop, Corrupt>) {
+    fn call_others(&self, popped: &Result<Pop, Failed>) {
         if let Ok(Pop::Taken(count)) = popped {
             self.not_full().notify(*count);
             if self.not_empty().has_sleepers() && self.seems_ready() {
@@ -143,42 +137,60 @@ impl Shared {
     /// Whether a get would find something, or the end: a look without owning the read side.
     #[inline]
     pub(crate) fn seems_ready(&self) -> bool {
-        self.ring().glance() != Some(Front::Empty)
+        self.ring().hint().is_some()
     }
 
-    #[inline]
-    fn take_with<S: Sink>(
+    #[inline(always)]
+    fn until_taken<S>(
         &self,
         sink: &mut S,
-        max: usize,
         deadline: Deadline,
-        attempt: impl Fn(&Shared, &mut S, u32) -> Result<Pop, GetError>,
+        make_room: impl Fn(&mut S, usize),
+        attempt: impl Fn(&mut S) -> Result<Pop, Failed>,
     ) -> Result<(), GetError> {
-        let max = u32::try_from(max).unwrap_or(u32::MAX);
-        if max == 0 {
-            return Ok(self.segment.check()?);
-        }
         loop {
-            let len = match self.ring().glance() {
-                Some(Front::Message { len, .. }) => len,
-                Some(Front::Empty) if self.state() == state::OPEN => {
+            match self.ring().hint() {
+                Some(len) => make_room(sink, len),
+                None if self.state() == state::OPEN => {
                     self.wait_for_message(deadline)?;
                     continue;
                 }
-                _ => 0,
-            };
-            sink.make_room(max as usize, len);
-            match attempt(self, sink, max)? {
-                Pop::Taken(_) => return Ok(()),
-                Pop::Closed => return Err(GetError::Closed),
-                Pop::Grow(len) => sink.make_room(max as usize, len),
-                Pop::Empty if self.state() == state::DRAIN => self.finish_close()?,
-                // Another consumer was faster.
-                Pop::Empty if deadline.nap(BACKSTOP).is_none() => {
-                    return Err(GetError::nothing(deadline));
-                }
-                Pop::Empty => self.wait_for_message(deadline)?,
+                None => {}
             }
+            match attempt(sink) {
+                Ok(Pop::Taken(_)) => return Ok(()),
+                Ok(Pop::Grow(len)) => make_room(sink, len),
+                Ok(Pop::Closed) => return Err(GetError::Closed),
+                Ok(Pop::Empty) => self.found_nothing(deadline)?,
+                Err(failed) => return Err(self.get_error(failed, deadline)),
+            }
+        }
+    }
+
+    /// There seemed to be a message, or the end, and there was none.
+    #[cold]
+    fn found_nothing(&self, deadline: Deadline) -> Result<(), GetError> {
+        if self.state() == state::DRAIN {
+            return self.finish_close();
+        }
+        // Another consumer was faster.
+        if deadline.nap(BACKSTOP).is_none() {
+            return Err(GetError::nothing(deadline));
+        }
+        self.wait_for_message(deadline)
+    }
+
+    /// The error of a get whose attempt failed. Bytes that no participant writes poison the queue.
+    #[cold]
+    pub(crate) fn get_error(&self, failed: Failed, deadline: Deadline) -> GetError {
+        match failed {
+            Failed::Corrupt(what) => {
+                self.poison();
+                GetError::Corrupt { name: self.segment.name().to_owned(), what }
+            }
+            // Whoever holds the lock is stopped: nothing to be had, as far as this call can tell.
+            Failed::Stuck => GetError::nothing(deadline),
+            Failed::Reentered | Failed::Unusable => GetError::Segment(self.segment_error(failed)),
         }
     }
 
@@ -205,6 +217,11 @@ impl Shared {
             self.segment.check()?;
         }
     }
+}
+
+/// A number of messages, as the ring counts them.
+fn most(max: usize) -> u32 {
+    u32::try_from(max).unwrap_or(u32::MAX)
 }
 
 impl GetError {

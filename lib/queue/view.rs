@@ -3,9 +3,9 @@
 
 use crate::os::clock::Deadline;
 
-use super::object::state;
+use super::object::{Failed, state};
 use super::record;
-use super::ring::{Corrupt, Cursor, Front, Push};
+use super::ring::{Cursor, Front, Push};
 use super::{Consumer, GetError, Producer, PutError};
 
 /// Room for one message inside the queue. Nothing is in the queue before [`WriteGuard::commit`].
@@ -38,18 +38,20 @@ impl<'a> WriteGuard<'a> {
         len: usize,
         deadline: Deadline,
     ) -> Result<WriteGuard<'a>, PutError> {
-        let max = super::ring::max_len(producer.shared.words().units());
+        let max = producer.shared.max_len;
         if len > max {
             return Err(PutError::TooLarge { len, max });
         }
         let mut place = (Cursor { pos: 0, count: 0 }, 0);
-        let attempt = |place: &mut (Cursor, u32)| -> Result<Push, PutError> {
+        let attempt = |place: &mut (Cursor, u32)| -> Result<Push, Failed> {
             let shared = &producer.shared;
-            shared.segment.check()?;
+            if !shared.segment.is_usable() {
+                return Err(Failed::Unusable);
+            }
             match shared.state() {
                 state::OPEN => {}
                 state::POISONED => {
-                    return Err(shared.put_corrupt("another participant found it corrupt"));
+                    return Err(Failed::Corrupt("another participant found it corrupt"));
                 }
                 _ => return Ok(Push::Closed),
             }
@@ -62,12 +64,13 @@ impl<'a> WriteGuard<'a> {
                 *place = (tail, position);
                 Ok(if ring.has_room(tail, need, 1)? { Push::Done } else { Push::Full })
             });
-            found.map_err(|Corrupt(what)| shared.put_corrupt(what))
+            Ok(found?)
         };
-        match attempt(&mut place)? {
-            Push::Done => {}
-            Push::Closed => return Err(PutError::Closed),
-            Push::Full => producer.shared.wait_for_room(deadline, || attempt(&mut place))?,
+        match attempt(&mut place) {
+            Ok(Push::Done) => {}
+            Ok(Push::Closed) => return Err(PutError::Closed),
+            Ok(Push::Full) => producer.shared.wait_for_room(deadline, || attempt(&mut place))?,
+            Err(failed) => return Err(producer.shared.put_error(failed)),
         }
         let (tail, position) = place;
         Ok(WriteGuard { producer, tail, position, len })
@@ -142,7 +145,10 @@ impl<'a> View<'a> {
             match shared.state() {
                 state::OPEN | state::DRAIN => {}
                 state::NOW => return Err(GetError::Closed),
-                _ => return Err(shared.get_corrupt("another participant found it corrupt")),
+                _ => {
+                    let failed = Failed::Corrupt("another participant found it corrupt");
+                    return Err(shared.get_error(failed, deadline));
+                }
             }
             match shared.ring().front() {
                 Ok(Front::Message { position, len, next }) => {
@@ -151,7 +157,7 @@ impl<'a> View<'a> {
                 Ok(Front::Closed) => return Err(GetError::Closed),
                 Ok(Front::Empty) if shared.state() == state::DRAIN => shared.finish_close()?,
                 Ok(Front::Empty) => shared.wait_for_message(deadline)?,
-                Err(Corrupt(what)) => return Err(shared.get_corrupt(what)),
+                Err(corrupt) => return Err(shared.get_error(corrupt.into(), deadline)),
             }
         }
     }

@@ -82,11 +82,45 @@ impl Area {
         unsafe { copy_string(bytes.as_mut_ptr(), from, bytes.len()) };
     }
 
+    /// The arrangement of atomics at `offset`, checked once so that its words can be used without a
+    /// check each.
+    pub(crate) fn arranged<T: Arrangement>(&self, offset: usize) -> Arranged<T> {
+        let start = self.at(offset, size_of::<T>()).cast::<T>();
+        assert!(start.is_aligned(), "misaligned arrangement");
+        Arranged(start)
+    }
+
     /// The `units` 8-byte words from `offset` on, as a ring. `units` must be a power of two.
     pub(crate) fn ring(&self, offset: usize, units: u32) -> Words {
         assert!(offset.is_multiple_of(8) && units.is_power_of_two(), "not a ring");
         let first = self.at(offset, units as usize * 8).cast::<u64>();
         Words { first, mask: units - 1 }
+    }
+}
+
+/// A struct that can lie anywhere in shared memory, whatever the bytes there are.
+///
+/// # Safety
+/// It must be `repr(C)` and consist of atomics only.
+pub(crate) unsafe trait Arrangement {}
+
+/// An [`Arrangement`] in a segment. Whoever keeps it keeps the segment too.
+#[derive(Debug)]
+pub(crate) struct Arranged<T: Arrangement>(*const T);
+
+// SAFETY: atomics may be used by any thread.
+unsafe impl<T: Arrangement> Send for Arranged<T> {}
+// SAFETY: as above.
+unsafe impl<T: Arrangement> Sync for Arranged<T> {}
+
+impl<T: Arrangement> std::ops::Deref for Arranged<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: in bounds and aligned (checked when it was made), mapped while its keeper keeps the
+        // segment, and valid for every bit pattern (the trait's contract).
+        unsafe { &*self.0 }
     }
 }
 
@@ -149,15 +183,17 @@ impl Words {
             return;
         }
         let (words, rest) = bytes.as_chunks::<8>();
-        let mut at = position;
-        for word in words {
-            self.at(at).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-            at = at.wrapping_add(1);
+        for (at, word) in words.iter().enumerate() {
+            // SAFETY: the record's words lie before the ring's end (just checked).
+            let place = unsafe { AtomicU64::from_ptr(to.wrapping_add(at)) };
+            place.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
         }
         if !rest.is_empty() {
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            self.at(at).store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            // SAFETY: as above; the last word of a record is its own to its end.
+            let place = unsafe { AtomicU64::from_ptr(to.wrapping_add(words.len())) };
+            place.store(u64::from_ne_bytes(last), Ordering::Relaxed);
         }
     }
 
@@ -171,20 +207,23 @@ impl Words {
             return false;
         }
         let spare = &mut spare[..len];
+        let from = self.address(position);
         if len >= STRING_COPY {
-            let from = self.address(position).cast::<u8>();
             // SAFETY: `len` bytes lie at `from` inside the ring (just checked), and the spare
             // capacity has room for them.
-            unsafe { copy_string(spare.as_mut_ptr().cast(), from, len) };
+            unsafe { copy_string(spare.as_mut_ptr().cast(), from.cast(), len) };
         } else {
             let (words, rest) = spare.as_chunks_mut::<8>();
-            let mut at = position;
-            for word in words {
-                word.write_copy_of_slice(&self.at(at).load(Ordering::Relaxed).to_ne_bytes());
-                at = at.wrapping_add(1);
+            let whole = words.len();
+            for (at, word) in words.iter_mut().enumerate() {
+                // SAFETY: the record's words lie before the ring's end (just checked).
+                let place = unsafe { AtomicU64::from_ptr(from.wrapping_add(at)) };
+                word.write_copy_of_slice(&place.load(Ordering::Relaxed).to_ne_bytes());
             }
             if !rest.is_empty() {
-                let last = self.at(at).load(Ordering::Relaxed).to_ne_bytes();
+                // SAFETY: as above; the ring has whole words only.
+                let place = unsafe { AtomicU64::from_ptr(from.wrapping_add(whole)) };
+                let last = place.load(Ordering::Relaxed).to_ne_bytes();
                 let len = rest.len();
                 rest.write_copy_of_slice(&last[..len]);
             }

@@ -33,7 +33,7 @@ mod remove;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use area::{Area, Words};
+pub(crate) use area::{Area, Arranged, Arrangement, Words};
 pub(crate) use attachment::RoleClaim;
 pub use clean::{CleanReason, Cleaned, SegmentInfo};
 pub(crate) use constants::Constants;
@@ -335,14 +335,18 @@ impl Segment {
     /// `Forked`, `Truncated`.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), SegmentError> {
-        if self.inner.forked() || self.inner.watch.truncated() {
-            return Err(self.unusable());
-        }
-        Ok(())
+        if self.is_usable() { Ok(()) } else { Err(self.unusable()) }
     }
 
+    /// [`Segment::check`] for the fast paths, which ask for the reason later.
+    #[inline]
+    pub(crate) fn is_usable(&self) -> bool {
+        !(self.inner.forked() || self.inner.watch.truncated())
+    }
+
+    /// Why [`Segment::is_usable`] said no.
     #[cold]
-    fn unusable(&self) -> SegmentError {
+    pub(crate) fn unusable(&self) -> SegmentError {
         let name = self.inner.name.clone();
         if self.inner.forked() {
             SegmentError::Forked { name }

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::area::Area;
 use super::error::SegmentError;
+use super::layout::ATTACH_BYTE;
 use super::participants::{Owner, Participants, Role};
 use super::{Kind, Segment, SegmentOptions, name};
-use crate::os::ofd_lock::LockFile;
+use crate::os::ofd_lock::{LockFile, Mode};
 use crate::os::shm;
 
 fn unique(tag: &str) -> String {
@@ -14,7 +15,7 @@ fn unique(tag: &str) -> String {
 }
 
 fn ephemeral(name: &str) -> Segment {
-    let options = SegmentOptions::new().participants(2).ephemeral(true);
+    let options = SegmentOptions::new().participants(3).ephemeral(true);
     Segment::create_object(name, Kind::Bytes, 64, &options, |_| Ok(())).unwrap()
 }
 
@@ -48,7 +49,7 @@ fn owners_live_as_long_as_their_locks() {
 fn forged_owners_are_dead_or_alive_and_nothing_else() {
     let segment = ephemeral(&unique("forged"));
     let me = segment.me().bits();
-    for bits in [0, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0xffff_0000, me ^ 0x1_0000, me + 1, 3, 4096] {
+    for bits in [0, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0xffff_0000, me ^ 0x1_0000, me + 1, 4, 4096] {
         assert!(!segment.is_alive(Owner::from_bits(bits)), "{bits:x}");
     }
 }
@@ -69,6 +70,20 @@ fn a_role_has_one_holder_in_any_process() {
     drop(segment.claim_role(Role::Consumer).unwrap());
     drop(other); // gives back what it holds
     drop(segment.claim_role(Role::Producer).unwrap());
+}
+
+#[test]
+fn of_two_that_leave_at_once_the_second_to_ask_is_the_last() {
+    let segment = ephemeral(&unique("last"));
+    let (first, second) = (stranger(&segment), stranger(&segment));
+    segment.inner.participants.am_last().unwrap(); // no longer counts
+    segment.inner.participants.lock().unlock(ATTACH_BYTE, 1).unwrap();
+    for participants in [&first, &second] {
+        assert!(participants.lock().try_lock(ATTACH_BYTE, 1, Mode::Shared).unwrap());
+    }
+    assert!(!first.am_last().unwrap(), "the second has not asked yet");
+    assert!(second.am_last().unwrap(), "although the first is still there");
+    assert!(!first.am_last().unwrap(), "only one is");
 }
 
 #[test]

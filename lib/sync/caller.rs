@@ -2,7 +2,7 @@
 
 use crate::os::robust_list::{Armed, Thread};
 use crate::primitive::{AtomicU64, Fault, fault};
-use crate::segment::{Owner, Segment, SegmentError};
+use crate::segment::{Owner, Segment};
 
 /// Participants of another PID namespace than the segment's are named by their slot, in a range
 /// that no thread id reaches (the kernel's limit is 2^22).
@@ -22,15 +22,17 @@ pub(crate) struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// The calling thread, if it may use the segment.
+    /// The calling thread, if it may use the segment; otherwise [`Segment::unusable`] tells why.
     #[inline]
-    pub(crate) fn enter(segment: &'a Segment) -> Result<Caller<'a>, SegmentError> {
-        segment.check()?;
+    pub(crate) fn enter(segment: &'a Segment) -> Option<Caller<'a>> {
+        if !segment.is_usable() {
+            return None;
+        }
         let thread = Thread::current(segment.fork_id());
         let owner = segment.me();
         let native = segment.native_tid();
         let low = if native { thread.tid() } else { FOREIGN | owner.bits() & 0xffff };
-        Ok(Caller { segment, thread, id: u64::from(owner.bits()) << 32 | u64::from(low), native })
+        Some(Caller { segment, thread, id: u64::from(owner.bits()) << 32 | u64::from(low), native })
     }
 
     /// What this thread writes into a lock word it owns.

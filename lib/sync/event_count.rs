@@ -50,7 +50,7 @@ pub(crate) struct Key(u32);
 
 impl EventCount {
     /// The event count whose word this is.
-    #[inline]
+    #[cfg(all(test, loom))]
     pub(crate) fn at(word: &AtomicU32) -> &EventCount {
         let word: *const AtomicU32 = word;
         // SAFETY: EventCount is a transparent wrapper of AtomicU32, and the borrow is kept.

@@ -24,7 +24,7 @@ impl RawLock for Futex {
 
     #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
-        let caller = Caller::enter(segment)?;
+        let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
         let lock = lock_of(segment);
         let armed = caller.arm(lock.word());
         let result = lock.lock(&caller, || deadline);
@@ -39,7 +39,7 @@ impl RawLock for Futex {
     #[inline]
     fn release(segment: &Segment) {
         // An inherited guard in a forked child must not touch its parent's lock.
-        let Ok(caller) = Caller::enter(segment) else { return };
+        let Some(caller) = Caller::enter(segment) else { return };
         let lock = lock_of(segment);
         let armed = caller.arm(lock.word());
         caller.unlink(lock.word());

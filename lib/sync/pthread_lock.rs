@@ -42,7 +42,7 @@ impl RawLock for Pthread {
 
     #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
-        let caller = Caller::enter(segment)?;
+        let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
         let mutex = mutex_of(segment);
         caller.joins(mutex);
         loop {
@@ -70,7 +70,7 @@ impl RawLock for Pthread {
     #[inline]
     fn release(segment: &Segment) {
         // An inherited guard in a forked child must not touch its parent's lock.
-        let Ok(caller) = Caller::enter(segment) else { return };
+        let Some(caller) = Caller::enter(segment) else { return };
         let mutex = mutex_of(segment);
         // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
         // to release, and the next locker gets an error of its own.
