@@ -1,5 +1,8 @@
 //! Messages got together, in buffers that are used again.
 
+/// At most so many messages are taken at a time, however many are asked for.
+const MOST: usize = 4096;
+
 /// Up to so many bytes are set aside for a batch whose messages look small.
 const GENEROUS: usize = 256 << 10;
 
@@ -60,6 +63,7 @@ impl Batch {
     /// Sets aside room for up to `max` messages, the first of which has `first` bytes: as much as if
     /// all were of that length, within reason.
     pub(crate) fn make_room(&mut self, max: usize, first: usize) {
+        let max = max.min(MOST);
         let likely = first.max(64).saturating_mul(max).min(GENEROUS);
         self.bytes.reserve(likely.max(first));
         self.ends.reserve(max);

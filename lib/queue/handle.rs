@@ -222,7 +222,8 @@ impl<T: Message + ?Sized> Queue<T> {
         decode_all::<T>(&batch)
     }
 
-    /// Takes up to `max` messages as one; waits for the first for as long as it takes.
+    /// Takes up to `max` messages as one (never more than 4096 at a time, and fewer if they are large);
+    /// waits for the first for as long as it takes.
     ///
     /// # Errors
     /// As [`Queue::get`]; after `Deserialize` the whole batch was taken.
@@ -416,8 +417,7 @@ impl Queue<[u8]> {
         self.shared.take_batch(batch, max, deadline)
     }
 
-    /// [`Queue::get_many`] into buffers that are used again. May take fewer than are there when they
-    /// are large.
+    /// [`Queue::get_many`] into buffers that are used again.
     ///
     /// # Errors
     /// As [`Queue::get`].

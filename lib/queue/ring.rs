@@ -369,6 +369,19 @@ impl Ring<'_> {
         Err(Corrupt("the records behind the tail fill more than the ring"))
     }
 
+    /// How many messages there are from the head to the mark that ends the queue, found by going
+    /// through them.
+    pub(crate) fn count_left(&self) -> Result<u32, Corrupt> {
+        let mut at = Cursor::from_word(self.head.load(Ordering::Acquire)).pos;
+        for count in 0..=self.words.units() {
+            match self.front_at(at)? {
+                Front::Message { next, .. } => at = next,
+                Front::Empty | Front::Closed => return Ok(count),
+            }
+        }
+        Err(Corrupt("the records behind the head fill more than the ring"))
+    }
+
     /// The header at a position, checked.
     #[inline]
     fn header(&self, position: u32) -> Header {
@@ -461,7 +474,7 @@ impl Ring<'_> {
     ) -> Result<Pop, Corrupt> {
         let head = Cursor::from_word(self.head.load(Ordering::Relaxed));
         let (mut at, mut count) = (head.pos, 0_u32);
-        while count < max {
+        while count < max && ends.as_ref().is_none_or(|ends| ends.len() < ends.capacity()) {
             let (position, len, next) = match self.front_at(at)? {
                 Front::Message { position, len, next } => (position, len, next),
                 Front::Empty | Front::Closed if count > 0 => break,

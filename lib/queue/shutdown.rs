@@ -7,8 +7,9 @@
 //! a single producer commits by compare-and-swap from 0, so one of the two wins. If the process that
 //! shuts down dies before the mark is set, the first consumer that finds the queue empty sets it.
 //!
-//! **Now** has one committing store too: the state becomes *now*. Gets look at the state under their
-//! lock, so after the count was taken under that lock nothing is got any more.
+//! **Now** has one committing store too: the state becomes *now*. Then the mark is set in the same way,
+//! and what lies before it is counted under the consumers' lock: gets look at the state under that lock,
+//! so nothing is got any more, and nothing is put behind the mark.
 
 use std::sync::atomic::Ordering;
 
@@ -27,16 +28,16 @@ impl Shared {
             Shutdown::Now => state::NOW,
         };
         let before = self.state_word().fetch_max(wanted, Ordering::SeqCst);
-        let result = if before >= wanted && before != state::DRAIN {
-            Ok(0)
-        } else {
-            match how {
-                Shutdown::Drain => self.set_mark().map(|()| 0),
-                Shutdown::Now => self.count_discarded(),
-            }
-        };
+        // Whoever wakes, or comes later, sees the state; what follows may have to wait for a lock.
         self.not_empty().notify(u32::MAX);
         self.not_full().notify(u32::MAX);
+        if before >= wanted && before != state::DRAIN {
+            return Ok(0);
+        }
+        let result = match how {
+            Shutdown::Drain => self.set_mark().map(|()| 0),
+            Shutdown::Now => self.count_discarded(),
+        };
         result.map_err(|failed| self.segment_error(failed))
     }
 
@@ -48,13 +49,17 @@ impl Shared {
         Ok(self.locked(self.tail_lock(), Deadline::Never, || self.ring().close(), |_| {})??)
     }
 
-    /// How many messages a shutdown discards; to be called once the state says *now*.
+    /// How many messages a shutdown discards; to be called once the state says *now*. The mark comes
+    /// first, so that a put that began before either is counted or fails.
     fn count_discarded(&self) -> Result<usize, Failed> {
-        let count = || self.ring().len() as usize;
-        if self.single_consumer {
-            return Ok(count());
-        }
-        self.locked(self.head_lock(), Deadline::Never, count, |_| {})
+        self.set_mark()?;
+        let count = || self.ring().count_left();
+        let counted = if self.single_consumer {
+            count()
+        } else {
+            self.locked(self.head_lock(), Deadline::Never, count, |_| {})?
+        };
+        Ok(counted? as usize)
     }
 
     /// What a consumer does that finds the queue empty in state *drain*: the process that began the
