@@ -1,0 +1,383 @@
+//! `consumer`: takes items out of a queue.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use steadfast::{Batch, GetError};
+use steadfast_bins::args::{Escaped, QueueName, SENTINEL, WaitArgs, duration};
+use steadfast_bins::exit_code::{self, ExitCode, Failure};
+use steadfast_bins::fingerprint::Fingerprint;
+use steadfast_bins::help::{Example, after_help};
+use steadfast_bins::intake::Intake;
+use steadfast_bins::output::{Output, Style, WriteError};
+use steadfast_bins::pace::{Delay, Pace};
+use steadfast_bins::progress::Progress;
+use steadfast_bins::report::{self, note};
+use steadfast_bins::signals::{Deadline, Stop};
+use steadfast_bins::source::duplicate;
+use steadfast_bins::summary::{Summary, json};
+
+/// Take items out of a queue and print them, one a line.
+///
+/// An item that was taken is gone from the queue. SIGINT and SIGTERM let the items in hand be
+/// finished and printed first (a second signal does not). A consumer that is killed, or whose output
+/// is closed, loses what it had in hand: with --batch 1 that is one item.
+///
+/// Output is written when the queue is empty, or when 64 KiB have come together, or after each batch
+/// where --batch is given.
+#[derive(Parser, Debug)]
+#[command(name = "consumer", version, max_term_width = 100)]
+#[command(after_help = "Examples and exit codes: --help")]
+#[command(after_long_help = after_help(EXAMPLES, CODES))]
+struct Args {
+    #[command(flatten)]
+    queue: QueueName,
+
+    /// End every item with these bytes instead of a newline; \n \t \r \0 \\ \xHH are understood
+    #[arg(short, long, value_name = "BYTES", group = "style", help_heading = "Output")]
+    #[arg(allow_hyphen_values = true)]
+    delimiter: Option<Escaped>,
+
+    /// End every item with a NUL byte, for xargs -0
+    #[arg(short = '0', long, group = "style", help_heading = "Output")]
+    null: bool,
+
+    /// Write frames: a little-endian 32-bit length, then so many bytes
+    #[arg(long, group = "style", help_heading = "Output")]
+    frames: bool,
+
+    /// Write the bytes of the items and nothing between them
+    #[arg(long, group = "style", help_heading = "Output")]
+    raw: bool,
+
+    /// Write "NAME got ITEM" for each item
+    #[arg(long, group = "style", help_heading = "Output")]
+    print: bool,
+
+    /// Write no items, but at the end a hash of them all that does not depend on their order
+    #[arg(long, group = "style", conflicts_with = "output", help_heading = "Output")]
+    hash: bool,
+
+    /// Write to this file (emptied first) instead of standard output
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    wait: WaitArgs,
+
+    /// End well (code 0) after N items
+    #[arg(short = 'n', long, value_name = "N", help_heading = "End")]
+    count: Option<u64>,
+
+    /// End well at a sentinel; then items are taken one by one
+    #[arg(long, conflicts_with = "batch", help_heading = "End")]
+    until_sentinel: bool,
+
+    /// The sentinel [default: \n\0steadfast:end\n, as the producer's]
+    #[arg(long, value_name = "BYTES", requires = "until_sentinel", help_heading = "End")]
+    #[arg(allow_hyphen_values = true)]
+    sentinel: Option<Escaped>,
+
+    /// End well when the queue is shut down (else that is code 4)
+    #[arg(long, help_heading = "End")]
+    until_closed: bool,
+
+    /// End well when the queue is empty
+    #[arg(long, conflicts_with_all = ["timeout", "nowait", "idle_timeout"], help_heading = "End")]
+    drain: bool,
+
+    /// End well when no item has come for so long
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "nowait")]
+    #[arg(help_heading = "End")]
+    idle_timeout: Option<Duration>,
+
+    /// Think so long about each item: 1s, or at random 1s..2s
+    #[arg(long, value_name = "TIME[..TIME]", help_heading = "Pace")]
+    delay: Option<Delay>,
+
+    /// Take up to N items at a time, and write them before taking more
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(help_heading = "Pace")]
+    batch: Option<u32>,
+
+    /// Who this is, for --print and --json [default: consumer-PID]
+    #[arg(long, value_name = "NAME", help_heading = "Report")]
+    name: Option<String>,
+
+    /// Print what was done as a line of JSON: on standard error if items go to standard output
+    #[arg(long, help_heading = "Report")]
+    json: bool,
+
+    /// Show no progress bar
+    #[arg(long, help_heading = "Report")]
+    no_progress: bool,
+}
+
+const EXAMPLES: &[Example] = &[
+    Example {
+        why: "What is in the queue now",
+        command: "producer -q demo --create one two && consumer -q demo --drain",
+    },
+    Example {
+        why: "The classic consumer: thinks, tells, ends at its sentinel",
+        command: r"producer -q demo --create -n 2 --item bun --sentinels 1 &&
+    consumer -q demo --name bob --delay 0.1s..0.3s --print --until-sentinel",
+    },
+    Example {
+        why: "A copy, byte for byte, whatever the bytes are",
+        command: r"head -c 99999 /dev/urandom |
+    producer -q copy --create --chunk 1KiB --shutdown drain &&
+    consumer -q copy --raw --until-closed | wc -c; segments rm copy",
+    },
+    Example {
+        why: "Start before the queue is there; end when nothing comes any more",
+        command: r"(sleep 0.3; producer -q demo --create hello) &
+  consumer -q demo --wait-create 10s --idle-timeout 0.5s",
+    },
+    Example {
+        why: "One item, or code 3 if there is none",
+        command: "producer -q demo --create one && consumer -q demo -n 1 --nowait",
+    },
+];
+
+const CODES: &[ExitCode] = &[
+    ExitCode::Done,
+    ExitCode::Failure,
+    ExitCode::Usage,
+    ExitCode::TimedOut,
+    ExitCode::Closed,
+    ExitCode::NoSuchSegment,
+    ExitCode::Corrupt,
+    ExitCode::Interrupted,
+];
+
+fn main() -> std::process::ExitCode {
+    report::main("consumer", run)
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let stop = Stop::on_signals()?;
+    let name = args.name.clone().unwrap_or_else(|| format!("consumer-{}", std::process::id()));
+    let Some(queue) = args.queue.open(&stop)? else { return Ok(ExitCode::Interrupted) };
+    let intake =
+        Intake::new(&queue).map_err(|error| Failure::segment(&args.queue.queue, &error))?;
+    // Before the first item is taken there must be a place to put it.
+    let sink = match &args.output {
+        Some(path) => {
+            File::create(path).with_context(|| format!("cannot write {}", path.display()))?
+        }
+        None => duplicate(&stdout())?,
+    };
+    let shown = !args.no_progress
+        && (args.output.is_some() || args.hash || !stdout().is_terminal())
+        && !args.print;
+    let mut work = Work {
+        stop,
+        intake,
+        pace: Pace::new(args.delay, None),
+        out: Output::new(sink, args.style(&name)),
+        progress: Progress::new(shown, args.count),
+        done: Fingerprint::new(args.hash),
+        sentinels: 0,
+        args: &args,
+    };
+    let outcome = work.everything().and_then(|code| work.flush().map(|()| code));
+    // After an error of the queue what was taken before it is still to be written.
+    let outcome = outcome.or_else(|error| work.flush().and(Err(error)));
+    drop(work.progress);
+
+    let code = outcome.as_ref().map_or_else(exit_code::of, |code| *code);
+    let summary = if args.json {
+        let summary = Summary::new(&args.queue.queue, &name, &work.done, started, code);
+        json(&Summary { sentinels: work.sentinels, ..summary })
+    } else {
+        work.done.to_string()
+    };
+    if args.json && !args.hash && args.output.is_none() {
+        let _ = writeln!(stderr(), "{summary}");
+    } else if args.json || args.hash {
+        let mut out = Output::new(duplicate(&stdout())?, Style::Ended(Vec::new()));
+        out.line(&summary);
+        out.flush().map_err(|error| args.unwritten(&error, 0))?;
+    }
+    outcome
+}
+
+/// A consumer at work.
+struct Work<'a> {
+    args: &'a Args,
+    stop: Stop,
+    intake: Intake,
+    pace: Pace,
+    out: Output,
+    progress: Progress,
+    done: Fingerprint,
+    sentinels: u64,
+}
+
+/// How long this wait may take, and what its end means.
+struct Patience {
+    timeout: Deadline,
+    idle: Deadline,
+}
+
+impl Work<'_> {
+    /// Takes and writes items until one of the ends that were asked for.
+    fn everything(&mut self) -> anyhow::Result<ExitCode> {
+        let mut batch = Batch::new();
+        let mut patience = self.args.patience();
+        loop {
+            let max = match self.args.count {
+                Some(count) => self.args.batch().min(count - self.done.items),
+                None => self.args.batch(),
+            };
+            if max == 0 {
+                return Ok(ExitCode::Done);
+            }
+            if self.stop.requested() {
+                let (queue, done) = (&self.args.queue.queue, self.done.items);
+                note(
+                    "consumer",
+                    format_args!("interrupted: {queue}: {done} items taken and written"),
+                );
+                return Ok(ExitCode::Interrupted);
+            }
+            if let Some(code) = self.take(&mut batch, max as usize, &patience)? {
+                return Ok(code);
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            if self.finish(&batch)? {
+                return Ok(ExitCode::Done);
+            }
+            self.progress.show(self.done.items, self.done.bytes);
+            patience = self.args.patience();
+        }
+    }
+
+    /// Takes items, or waits a slice for them. A code is the end.
+    fn take(
+        &mut self,
+        batch: &mut Batch,
+        max: usize,
+        patience: &Patience,
+    ) -> anyhow::Result<Option<ExitCode>> {
+        batch.clear();
+        let mut result = self.intake.try_take(batch, max);
+        if let Err(GetError::Empty) = result {
+            self.flush()?;
+            if self.args.drain || patience.idle.passed() {
+                return Ok(Some(ExitCode::Done));
+            }
+            let time = patience.timeout.slice().min(patience.idle.slice());
+            if !time.is_zero() {
+                result = self.intake.take(batch, max, time);
+            }
+        }
+        match result {
+            Ok(()) => Ok(None),
+            Err(GetError::Closed) if self.args.until_closed || self.args.drain => {
+                Ok(Some(ExitCode::Done))
+            }
+            Err(GetError::Empty | GetError::TimedOut) if !patience.timeout.passed() => Ok(None),
+            Err(error) => {
+                let failure = Failure::get(&self.args.queue.queue, &error);
+                Err(failure.after(self.done.items).into())
+            }
+        }
+    }
+
+    /// Thinks about each item and writes it. True at the sentinel.
+    fn finish(&mut self, batch: &Batch) -> anyhow::Result<bool> {
+        let sentinel = self.args.sentinel();
+        for (index, item) in batch.iter().enumerate() {
+            if sentinel == Some(item) {
+                self.sentinels += 1;
+                return Ok(true);
+            }
+            self.pace.wait(1, &self.stop);
+            self.done.add(item);
+            if !self.args.hash {
+                let rest = batch.len() - index - 1;
+                self.out.item(item).map_err(|error| self.args.unwritten(&error, rest))?;
+            }
+        }
+        if self.args.batch.is_some() || !self.pace.is_free() {
+            self.flush()?;
+        }
+        Ok(false)
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        self.out.flush().map_err(|error| self.args.unwritten(&error, 0).into())
+    }
+}
+
+impl Args {
+    fn style(&self, name: &str) -> Style {
+        match &self.delimiter {
+            Some(delimiter) => Style::Ended(delimiter.0.clone()),
+            None if self.null => Style::Ended(vec![0]),
+            None if self.raw => Style::Ended(Vec::new()),
+            None if self.frames => Style::Frames,
+            None if self.print => Style::Told(format!("{name} got ")),
+            None => Style::Ended(b"\n".to_vec()),
+        }
+    }
+
+    /// How many items to take at a time.
+    fn batch(&self) -> u64 {
+        match self.batch {
+            Some(batch) => batch.into(),
+            // The items after a sentinel belong to others; slow consumers leave work to others.
+            None if self.until_sentinel || self.delay.is_some() => 1,
+            None => 64,
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            timeout: Deadline::after(self.wait.patience()),
+            idle: Deadline::after(self.idle_timeout),
+        }
+    }
+
+    fn sentinel(&self) -> Option<&[u8]> {
+        let sentinel = self.sentinel.as_ref().map_or(SENTINEL, |sentinel| &sentinel.0);
+        self.until_sentinel.then_some(sentinel)
+    }
+
+    /// Items that were taken and cannot be written are lost, and that must be said.
+    fn unwritten(&self, error: &WriteError, more: usize) -> Failure {
+        let place = match &self.output {
+            Some(path) => path.display().to_string(),
+            None => "standard output".to_string(),
+        };
+        let why = match error.is_broken_pipe() {
+            true => "closed by its reader".to_string(),
+            false => error.error.to_string(),
+        };
+        let lost = error.lost + more;
+        let what =
+            format!("cannot write to {place}: {why}: {lost} items taken from the queue are lost");
+        let way_out = "take fewer at a time with --batch, or only as many as are read with --count";
+        Failure::new(ExitCode::Failure, what, &self.queue.queue, way_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

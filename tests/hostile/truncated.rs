@@ -1,0 +1,124 @@
+//! A peer that makes the file shorter while it is mapped: an error where the
+//! guard is on, and SIGBUS, as documented, where it is not.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+
+use steadfast::{GetError, LockError, Mutex, PutError, Queue, SegmentError};
+
+use crate::image::{self, PAGE, Value};
+use crate::support::child::{self, Child};
+use crate::support::{LIMIT, Name, file, watchdog_after};
+
+/// Child: opens everything, lets the parent truncate, and operates.
+pub fn victim(arguments: &[String]) {
+    let [guarded, queue, single, mutex] = arguments else { panic!("{arguments:?}") };
+    if guarded == "guarded" {
+        steadfast::guard_against_truncation().unwrap();
+    }
+    let queue = Queue::<[u8]>::open(queue).unwrap();
+    let single = Queue::<[u8]>::open(single).unwrap();
+    let mutex = Mutex::<Value>::open(mutex).unwrap();
+    let mut producer = single.producer().unwrap();
+    let mut consumer = single.consumer().unwrap();
+    queue.put(b"before").unwrap();
+    drop(mutex.lock().unwrap());
+    child::tell("open");
+    child::hear();
+    // The first touch behind the end may still give an answer made of zeros;
+    // from the next operation on it must be this error.
+    let put = |result| matches!(result, Err(PutError::Segment(SegmentError::Truncated { .. })));
+    let get = |result| matches!(result, Err(GetError::Segment(SegmentError::Truncated { .. })));
+    let _ = queue.try_put(b"first");
+    let _ = queue.try_get();
+    let _ = producer.try_put(b"first");
+    let _ = consumer.try_get();
+    let _ = mutex.try_lock().map(drop);
+    let _ = mutex.try_lock().map(drop);
+    let told = [
+        put(queue.try_put(b"x")),
+        put(queue.put(b"x")),
+        put(queue.put_many(&[*b"x"])),
+        get(queue.try_get().map(drop)),
+        get(queue.get().map(drop)),
+        matches!(queue.qsize(), Err(SegmentError::Truncated { .. })),
+        put(producer.put(b"x")),
+        get(consumer.get().map(drop)),
+        put(producer.reserve(8).map(drop)),
+        get(consumer.peek().map(drop)),
+        matches!(mutex.lock(), Err(LockError::Segment(SegmentError::Truncated { .. }))),
+        matches!(mutex.try_lock(), Err(LockError::Segment(SegmentError::Truncated { .. }))),
+    ];
+    let wrong = told.iter().position(|told| !told);
+    child::tell(wrong.map_or("all".to_owned(), |at| format!("operation {at}")));
+    drop((queue, producer, consumer, single, mutex));
+    child::tell("dropped");
+}
+
+/// Starts a victim and cuts its three segments to `len` bytes.
+fn cut(guarded: &str, len: impl Fn(&image::Image) -> u64) -> (Vec<Name>, Child) {
+    let names: Vec<Name> = (0..3).map(|_| Name::new("cut")).collect();
+    let mutex = image::mutex();
+    let images = [image::shared_queue(), image::single_queue(), &mutex];
+    for (name, image) in names.iter().zip(images) {
+        image.write(name, &[]);
+    }
+    let mut child = Child::spawn("truncated", &[guarded, &names[0], &names[1], &names[2]]);
+    child.expect("open");
+    for (name, image) in names.iter().zip(images) {
+        let file = File::options().write(true).open(file(name)).unwrap();
+        file.set_len(len(image)).unwrap();
+    }
+    child.say("go on");
+    (names, child)
+}
+
+#[test]
+fn truncated_to_nothing_is_an_error_with_the_guard() {
+    let _dog = watchdog_after(LIMIT);
+    let (_names, mut child) = cut("guarded", |_| 0);
+    child.expect("all");
+    child.expect("dropped");
+    child.finish();
+}
+
+#[test]
+fn truncated_to_the_header_is_an_error_with_the_guard() {
+    let _dog = watchdog_after(LIMIT);
+    let (_names, mut child) = cut("guarded", |_| PAGE as u64);
+    child.expect("all");
+    child.expect("dropped");
+    child.finish();
+}
+
+#[test]
+fn truncated_before_the_object_is_an_error_with_the_guard() {
+    let _dog = watchdog_after(LIMIT);
+    let (_names, mut child) = cut("guarded", |image| image.object as u64);
+    child.expect("all");
+    child.expect("dropped");
+    child.finish();
+}
+
+#[test]
+fn truncated_without_the_guard_is_an_error_or_sigbus() {
+    let _dog = watchdog_after(LIMIT);
+    let (_names, mut child) = cut("unguarded", |_| 0);
+    let status = child.wait();
+    let documented = status.signal() == Some(libc::SIGBUS) || status.success();
+    assert!(documented, "{status}");
+}
+
+#[test]
+fn a_truncated_file_is_refused_at_open() {
+    let _dog = watchdog_after(LIMIT);
+    let image = image::shared_queue();
+    for len in [0, 1, 4095, 4096, 8191, image.object, image.bytes.len() - 1] {
+        let name = Name::new("cut");
+        std::fs::write(file(&name), &image.bytes[..len]).unwrap();
+        let opened = Queue::<[u8]>::open(&name);
+        let refused =
+            matches!(opened, Err(SegmentError::NotASegment { .. } | SegmentError::Corrupt { .. }));
+        assert!(refused, "{len} bytes: {opened:?}");
+    }
+}

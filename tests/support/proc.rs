@@ -1,0 +1,85 @@
+//! What /proc and the kernel say about processes and threads, and bare forks.
+
+use std::fs;
+
+/// This thread's number.
+pub fn tid() -> i32 {
+    // SAFETY: gettid takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// The state letter of a thread, if it exists.
+pub fn state(pid: i32, tid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
+}
+
+/// Whether a thread sleeps in a futex call (or, where that cannot be read, sleeps).
+pub fn sleeps_on_a_futex(pid: i32, tid: i32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) {
+        Ok(call) => {
+            let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
+            number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
+        }
+        Err(_) => state(pid, tid) == Some('S'),
+    }
+}
+
+/// Waits until a thread sleeps in a futex call.
+pub fn wait_until_asleep(pid: i32, tid: i32) {
+    super::wait_until("the thread sleeps", || sleeps_on_a_futex(pid, tid));
+}
+
+/// How a forked child is made.
+#[derive(Clone, Copy, Debug)]
+pub enum Fork {
+    /// `fork`, which runs the pthread_atfork handlers.
+    Libc,
+    /// The bare system call, which runs none.
+    Raw,
+}
+
+/// Runs `body` in a forked child and returns its exit code (minus the signal's
+/// number when it was killed). Only for child processes of the tests: the
+/// forked child has this thread alone.
+pub fn in_fork(how: Fork, body: impl FnOnce() -> i32) -> i32 {
+    let pid = match how {
+        // SAFETY: the child calls `body`, which the callers keep small, and _exit.
+        Fork::Libc => unsafe { libc::fork() },
+        // SAFETY: a plain fork without flags; the child runs on a copy of this stack.
+        Fork::Raw => (unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }) as i32,
+    };
+    assert!(pid >= 0, "fork");
+    if pid == 0 {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // SAFETY: _exit does not return and runs nothing of ours.
+        unsafe { libc::_exit(result.unwrap_or(101)) };
+    }
+    let mut status = 0;
+    // SAFETY: `pid` is our child and `status` is ours to write.
+    let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+    assert_eq!(waited, pid, "waitpid");
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
+}
+
+/// CPU time this process has used.
+pub fn cpu_time() -> std::time::Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours to write.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "clock_gettime");
+    std::time::Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Whether a program can be run and ends well.
+pub fn runs(program: &str, arguments: &[&str]) -> bool {
+    let quiet = std::process::Stdio::null;
+    std::process::Command::new(program)
+        .args(arguments)
+        .stdin(quiet())
+        .stdout(quiet())
+        .stderr(quiet())
+        .status()
+        .is_ok_and(|status| status.success())
+}

@@ -1,0 +1,51 @@
+//! The words of a segment, read through its file: what a test may know of the memory's layout.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crate::support;
+
+/// Where the header says that the object begins.
+const OBJECT_AT: u64 = 96;
+/// The lock word of a mutex, and the producers' one of a queue.
+pub const LOCK: u64 = 128;
+/// The consumers' lock word of a queue.
+pub const HEAD_LOCK: u64 = 256;
+
+const TID_MASK: u32 = (1 << 30) - 1;
+const OWNER_DIED: u32 = 1 << 30;
+
+/// The words of one segment.
+pub struct Words {
+    file: File,
+    object: u64,
+}
+
+impl Words {
+    /// Of the segment `name`.
+    pub fn of(name: &str) -> Result<Words, String> {
+        let file = File::open(support::file(name)).map_err(|error| format!("{name}: {error}"))?;
+        let mut words = Words { file, object: 0 };
+        words.object = words.at(OBJECT_AT)?;
+        Ok(words)
+    }
+
+    /// The word `offset` bytes into the object.
+    pub fn at(&self, offset: u64) -> Result<u64, String> {
+        let mut bytes = [0; 8];
+        let read = self.file.read_exact_at(&mut bytes, self.object + offset);
+        read.map_err(|error| format!("read a word: {error}"))?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Whether the lock word at `offset` names the thread `tid`.
+    pub fn owned_by(&self, offset: u64, tid: i32) -> Result<bool, String> {
+        let low = self.at(offset)? as u32;
+        Ok(low & TID_MASK == tid.cast_unsigned())
+    }
+
+    /// Whether the lock word at `offset` says that its owner died.
+    pub fn owner_died(&self, offset: u64) -> Result<bool, String> {
+        Ok(self.at(offset)? as u32 & OWNER_DIED != 0)
+    }
+}
