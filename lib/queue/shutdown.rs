@@ -63,9 +63,16 @@ impl Shared {
     }
 
     /// What a consumer does that finds the queue empty in state *drain*: the process that began the
-    /// shutdown may be dead, or about to set the mark itself.
+    /// shutdown may be dead, or about to set the mark itself. `marked` tells whether this get has been
+    /// here before: then the mark is set, and not where the messages lead.
     #[cold]
-    pub(crate) fn finish_close(&self) -> Result<(), GetError> {
-        self.set_mark().map_err(|failed| self.get_error(failed, Deadline::Never))
+    pub(crate) fn finish_close(&self, marked: &mut bool) -> Result<(), GetError> {
+        let done = if *marked {
+            Err(Failed::Corrupt("the messages do not lead to the mark that ends the queue"))
+        } else {
+            self.set_mark()
+        };
+        *marked = true;
+        done.map_err(|failed| self.get_error(failed, Deadline::Never))
     }
 }

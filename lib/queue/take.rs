@@ -148,6 +148,7 @@ impl Shared {
         make_room: impl Fn(&mut S, usize),
         attempt: impl Fn(&mut S) -> Result<Pop, Failed>,
     ) -> Result<(), GetError> {
+        let mut marked = false;
         loop {
             match self.ring().hint() {
                 Some(len) => make_room(sink, len),
@@ -161,7 +162,7 @@ impl Shared {
                 Ok(Pop::Taken(_)) => return Ok(()),
                 Ok(Pop::Grow(len)) => make_room(sink, len),
                 Ok(Pop::Closed) => return Err(GetError::Closed),
-                Ok(Pop::Empty) => self.found_nothing(deadline)?,
+                Ok(Pop::Empty) => self.found_nothing(deadline, &mut marked)?,
                 Err(failed) => return Err(self.get_error(failed, deadline)),
             }
         }
@@ -169,9 +170,9 @@ impl Shared {
 
     /// There seemed to be a message, or the end, and there was none.
     #[cold]
-    fn found_nothing(&self, deadline: Deadline) -> Result<(), GetError> {
+    fn found_nothing(&self, deadline: Deadline, marked: &mut bool) -> Result<(), GetError> {
         if self.state() == state::DRAIN {
-            return self.finish_close();
+            return self.finish_close(marked);
         }
         // Another consumer was faster.
         if deadline.nap(BACKSTOP).is_none() {

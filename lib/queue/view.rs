@@ -139,6 +139,7 @@ impl<'a> View<'a> {
         consumer: &'a mut Consumer<[u8]>,
         deadline: Deadline,
     ) -> Result<View<'a>, GetError> {
+        let mut marked = false;
         loop {
             let shared = &consumer.shared;
             shared.segment.check()?;
@@ -155,7 +156,9 @@ impl<'a> View<'a> {
                     return Ok(View { consumer, position, len, next });
                 }
                 Ok(Front::Closed) => return Err(GetError::Closed),
-                Ok(Front::Empty) if shared.state() == state::DRAIN => shared.finish_close()?,
+                Ok(Front::Empty) if shared.state() == state::DRAIN => {
+                    shared.finish_close(&mut marked)?
+                }
                 Ok(Front::Empty) => shared.wait_for_message(deadline)?,
                 Err(corrupt) => return Err(shared.get_error(corrupt.into(), deadline)),
             }
