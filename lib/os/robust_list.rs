@@ -89,6 +89,24 @@ pub(crate) struct Thread {
 #[must_use]
 pub(crate) struct Armed(*mut u8);
 
+impl Armed {
+    /// As if nothing had been armed before.
+    pub(crate) fn nothing() -> Armed {
+        Armed(ptr::null_mut())
+    }
+}
+
+/// What became of a node that was to be taken off the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unlinked {
+    /// It is off.
+    Done,
+    /// It has to stay (see Limits): its memory must stay mapped.
+    Stuck,
+    /// It never was on it.
+    Never,
+}
+
 impl Thread {
     /// The calling thread, in the fork of the program that has this (non-zero) id: one look at
     /// thread-local memory, after the first time.
@@ -103,6 +121,7 @@ impl Thread {
     }
 
     #[cold]
+    #[inline(never)]
     fn ask(local: &Local, fork: u64) -> Thread {
         let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
         let mut head: *mut Head = ptr::null_mut();
@@ -124,6 +143,12 @@ impl Thread {
         Thread { tid, head }
     }
 
+    /// The same thread, with a list that nothing is put on.
+    #[inline]
+    pub(crate) fn unlisted(self) -> Thread {
+        Thread { head: None, ..self }
+    }
+
     /// The kernel's thread id, as seen in this process's PID namespace.
     #[inline]
     pub(crate) fn tid(self) -> u32 {
@@ -141,7 +166,9 @@ impl Thread {
     /// this thread dies. Two plain stores to memory of this thread.
     #[inline]
     pub(crate) fn arm(self, word: &AtomicU64) -> Armed {
-        let Some(head) = self.head() else { return Armed(ptr::null_mut()) };
+        let Some(head) = self.head() else {
+            return Armed(ptr::null_mut());
+        };
         let before = head.pending.load(Ordering::Relaxed);
         head.pending.store(node_of(word), Ordering::Relaxed);
         // Only this thread and the kernel at its death read the slot: program order suffices.
@@ -162,55 +189,53 @@ impl Thread {
     /// be called with the word armed and owned. False when the list is full or unknown.
     #[inline]
     pub(crate) fn link(self, word: &AtomicU64) -> bool {
-        let Some(head) = self.head() else { return false };
+        let Some(head) = self.head() else {
+            return false;
+        };
         LOCAL.with(|local| {
             let node = node_of(word);
-            if let Some(slot) = local.find(|held| held.node == node) {
-                // Still linked from an earlier time (see Limits): it only has to count again.
-                slot.set(Held { released: false, ..slot.get() });
-                return true;
+            if local.count.get() != 0 {
+                return local.link_another(head, node);
             }
-            let count = local.count.get();
-            let Some(slot) = local.held.get(count) else { return false };
-            let next = head.next.load(Ordering::Relaxed);
-            slot.set(Held { node, next, released: false });
-            local.count.set(count + 1);
-            write_next(node, next);
-            write_prev(head, next, node);
-            compiler_fence(Ordering::SeqCst);
-            head.next.store(node, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
+            local.link_at(0, head, node);
             true
         })
     }
 
-    /// Takes `word` off the list again; to be called with the word armed and still owned. True when
-    /// it was linked and no longer is; false when it never was, or has to stay linked (see Limits):
-    /// its memory must then stay mapped.
+    /// Takes `word` off the list again; to be called with the word armed and still owned.
     #[inline]
-    pub(crate) fn unlink(self, word: &AtomicU64) -> bool {
-        let Some(head) = self.head() else { return false };
+    pub(crate) fn unlink(self, word: &AtomicU64) -> Unlinked {
+        let Some(head) = self.head() else {
+            return Unlinked::Never;
+        };
         LOCAL.with(|local| {
             let node = node_of(word);
-            let Some(last) = local.count.get().checked_sub(1) else { return false };
-            let newest = local.held[last].get();
-            if newest.node == node && head.next.load(Ordering::Relaxed) == node {
-                // The usual case: locks are released in the opposite order.
-                local.count.set(last);
-                local.take_front(head, newest.next);
-                return true;
+            let Some(last) = local.count.get().checked_sub(1) else {
+                return Unlinked::Never;
+            };
+            // The usual case: locks are released in the opposite order.
+            match local.held.get(last).map(Cell::get) {
+                Some(newest) if newest.node == node && head.is_front(node) => {
+                    local.count.set(last);
+                    take_front(head, newest.next);
+                    Unlinked::Done
+                }
+                _ => local.unlink_inner(head, node),
             }
-            local.unlink_inner(head, node)
         })
     }
 
     /// Records that the C library is about to put the robust mutex at `mutex` on the list; call it
     /// before the mutex is locked, and [`Thread::left`] after it was unlocked (or not obtained).
     pub(crate) fn joins(self, mutex: *mut u8) -> bool {
-        let Some(head) = self.head() else { return false };
+        let Some(head) = self.head() else {
+            return false;
+        };
         LOCAL.with(|local| {
             let count = local.count.get();
-            let Some(slot) = local.held.get(count) else { return false };
+            let Some(slot) = local.held.get(count) else {
+                return false;
+            };
             let node = mutex.wrapping_add(NODE_OFFSET);
             slot.set(Held { node, next: head.next.load(Ordering::Relaxed), released: false });
             local.count.set(count + 1);
@@ -221,7 +246,9 @@ impl Thread {
     /// The C library has taken the robust mutex at `mutex` off the list (or never put it there).
     /// True when [`Thread::joins`] had recorded it.
     pub(crate) fn left(self, mutex: *mut u8) -> bool {
-        let Some(head) = self.head() else { return false };
+        let Some(head) = self.head() else {
+            return false;
+        };
         LOCAL.with(|local| {
             let node = mutex.wrapping_add(NODE_OFFSET);
             let recorded = local.position(|held| held.node == node);
@@ -240,6 +267,48 @@ impl Thread {
 }
 
 impl Local {
+    /// Puts `node` at the front of the list, and into the record as number `count`, its end.
+    #[inline]
+    fn link_at(&self, count: usize, head: &Head, node: *mut u8) {
+        let next = head.next.load(Ordering::Relaxed);
+        self.held[count].set(Held { node, next, released: false });
+        self.count.set(count + 1);
+        write_next(node, next);
+        write_prev(head, next, node);
+        compiler_fence(Ordering::SeqCst);
+        head.next.store(node, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// [`Thread::link`] when something of ours is linked already.
+    #[cold]
+    #[inline(never)]
+    fn link_another(&self, head: &Head, node: *mut u8) -> bool {
+        if let Some(slot) = self.find(|held| held.node == node) {
+            // Still linked from an earlier time (see Limits): it only has to count again.
+            slot.set(Held { released: false, ..slot.get() });
+            return true;
+        }
+        let count = self.count.get();
+        if count >= MAX_HELD {
+            return false;
+        }
+        self.link_at(count, head, node);
+        true
+    }
+
+    /// [`Thread::unlink`] of one lock among several, or of one that is not at the front.
+    #[cold]
+    #[inline(never)]
+    fn unlink_inner(&self, head: &Head, node: *mut u8) -> Unlinked {
+        let Some(slot) = self.find(|held| held.node == node) else {
+            return Unlinked::Never;
+        };
+        slot.set(Held { released: true, ..slot.get() });
+        self.drop_released(head);
+        if self.find(|held| held.node == node).is_none() { Unlinked::Done } else { Unlinked::Stuck }
+    }
+
     fn position(&self, matches: impl Fn(&Held) -> bool) -> Option<usize> {
         (0..self.count.get()).rev().find(|&at| matches(&self.held[at].get()))
     }
@@ -256,23 +325,6 @@ impl Local {
         self.count.set(count);
     }
 
-    /// Makes `next` the front of the list.
-    #[inline]
-    fn take_front(&self, head: &Head, next: *mut u8) {
-        head.next.store(next, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        write_prev(head, next, (&raw const head.next).cast_mut().cast());
-    }
-
-    /// Takes a node off that is not the front; true if it was linked and no longer is.
-    #[cold]
-    fn unlink_inner(&self, head: &Head, node: *mut u8) -> bool {
-        let Some(slot) = self.find(|held| held.node == node) else { return false };
-        slot.set(Held { released: true, ..slot.get() });
-        self.drop_released(head);
-        self.find(|held| held.node == node).is_none()
-    }
-
     /// Takes every released node off the list whose predecessor we know: the head, or the node of
     /// another lock of ours.
     fn drop_released(&self, head: &Head) {
@@ -283,8 +335,8 @@ impl Local {
             if !held.released {
                 continue;
             }
-            if head.next.load(Ordering::Relaxed) == held.node {
-                self.take_front(head, held.next);
+            if head.is_front(held.node) {
+                take_front(head, held.next);
             } else if let Some(before) = self.find(|other| other.next == held.node) {
                 let previous = before.get();
                 before.set(Held { next: held.next, ..previous });
@@ -300,6 +352,22 @@ impl Local {
     }
 }
 
+impl Head {
+    /// Whether `node` is the first of the list.
+    #[inline]
+    fn is_front(&self, node: *mut u8) -> bool {
+        self.next.load(Ordering::Relaxed) == node
+    }
+}
+
+/// Makes `next` the front of the list.
+#[inline]
+fn take_front(head: &Head, next: *mut u8) {
+    head.next.store(next, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    write_prev(head, next, (&raw const head.next).cast_mut().cast());
+}
+
 /// The address of the node's `next` field for a lock word.
 #[inline]
 fn node_of(word: &AtomicU64) -> *mut u8 {
@@ -307,6 +375,7 @@ fn node_of(word: &AtomicU64) -> *mut u8 {
 }
 
 /// Writes a node's `next` pointer (for the kernel to follow).
+#[inline]
 fn write_next(node: *mut u8, next: *mut u8) {
     // SAFETY: `node` is the address of the `next` field of a lock that this thread holds, inside a
     // mapping that stays mapped while it is linked (Segment::pin); the place is a reserved, aligned
@@ -317,6 +386,7 @@ fn write_next(node: *mut u8, next: *mut u8) {
 
 /// Writes the `prev` pointer of the node `at`, as the C library does for its neighbours. The list
 /// head has none of ours to write.
+#[inline]
 fn write_prev(head: &Head, at: *mut u8, previous: *mut u8) {
     // The lowest bit marks a priority-inheritance mutex of the C library.
     let at = at.map_addr(|address| address & !1);

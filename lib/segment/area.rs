@@ -113,6 +113,14 @@ unsafe impl<T: Arrangement> Send for Arranged<T> {}
 // SAFETY: as above.
 unsafe impl<T: Arrangement> Sync for Arranged<T> {}
 
+impl<T: Arrangement> Arranged<T> {
+    /// The address of what lies behind it.
+    #[inline]
+    pub(crate) fn end(&self) -> *mut u8 {
+        self.0.wrapping_add(1).cast_mut().cast()
+    }
+}
+
 impl<T: Arrangement> std::ops::Deref for Arranged<T> {
     type Target = T;
 

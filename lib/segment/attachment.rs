@@ -9,7 +9,7 @@ use crate::os::process::{self, ForkPage};
 use crate::os::shm::{self, Identity};
 use crate::os::sigbus::Watch;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// One process's attachment to one segment. Fields are dropped in this order: the slot is given
 /// back, then the mapping goes.
@@ -26,6 +26,8 @@ pub(super) struct Inner {
     pub(super) native_tid: bool,
     /// How many things outside of our control may still point into the mapping.
     pub(super) pins: AtomicUsize,
+    /// Whether the segment's lock is on a thread's robust list; written by the lock's owner only.
+    pub(super) linked: AtomicBool,
     pub(super) participants: Participants,
     pub(super) watch: Watch,
     pub(super) mapping: Mapping,
@@ -59,6 +61,7 @@ impl Inner {
             fork_id: process::fork_id()?,
             native_tid: pid_namespace != 0 && pid_namespace == header.pid_namespace,
             pins: AtomicUsize::new(0),
+            linked: AtomicBool::new(false),
             header,
             participants,
             watch,
@@ -77,7 +80,7 @@ impl Drop for Inner {
     /// Lets go. In a forked child only the mapping is removed. Killed inside: like being killed
     /// before, or after.
     fn drop(&mut self) {
-        if self.pins.load(Ordering::Acquire) > 0 {
+        if self.pins.load(Ordering::Acquire) > 0 || self.linked.load(Ordering::Acquire) {
             self.mapping.leak();
             self.watch.keep();
         }

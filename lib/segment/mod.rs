@@ -346,6 +346,7 @@ impl Segment {
 
     /// Why [`Segment::is_usable`] said no.
     #[cold]
+    #[inline(never)]
     pub(crate) fn unusable(&self) -> SegmentError {
         let name = self.inner.name.clone();
         if self.inner.forked() {
@@ -405,6 +406,13 @@ impl Segment {
     #[inline]
     pub(crate) fn unpin(&self) {
         self.inner.pins.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Says whether the one lock of this segment is on some thread's robust list: it is not unmapped
+    /// meanwhile. Only for the owner of that lock, which makes a plain store enough.
+    #[inline]
+    pub(crate) fn set_linked(&self, linked: bool) {
+        self.inner.linked.store(linked, Ordering::Release);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The calling thread, as the lock words of one segment name it.
 
-use crate::os::robust_list::{Armed, Thread};
+use crate::os::robust_list::{Armed, Thread, Unlinked};
 use crate::primitive::{AtomicU64, Fault, fault};
 use crate::segment::{Owner, Segment};
 
@@ -13,12 +13,11 @@ const FOREIGN: u32 = 0x2000_0000;
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     segment: &'a Segment,
+    /// Where the kernel can find its thread id in lock words: only in the PID namespace of the
+    /// segment. Others are covered by their file lock alone.
     thread: Thread,
     /// The word it writes into a lock: owner in the high half, thread id in the low half.
     id: u64,
-    /// Whether the kernel can find its thread id in lock words: only in the PID namespace of the
-    /// segment. Others are covered by their file lock alone.
-    native: bool,
 }
 
 impl<'a> Caller<'a> {
@@ -28,11 +27,14 @@ impl<'a> Caller<'a> {
         if !segment.is_usable() {
             return None;
         }
-        let thread = Thread::current(segment.fork_id());
+        let mut thread = Thread::current(segment.fork_id());
         let owner = segment.me();
-        let native = segment.native_tid();
-        let low = if native { thread.tid() } else { FOREIGN | owner.bits() & 0xffff };
-        Some(Caller { segment, thread, id: u64::from(owner.bits()) << 32 | u64::from(low), native })
+        let mut low = thread.tid();
+        if !segment.native_tid() {
+            thread = thread.unlisted();
+            low = FOREIGN | owner.bits() & 0xffff;
+        }
+        Some(Caller { segment, thread, id: u64::from(owner.bits()) << 32 | u64::from(low) })
     }
 
     /// What this thread writes into a lock word it owns.
@@ -48,35 +50,37 @@ impl<'a> Caller<'a> {
 
     /// Whether the low half of [`Caller::id`] names this thread, not only its process.
     pub(crate) fn names_thread(&self) -> bool {
-        self.native
+        self.segment.native_tid()
     }
 
     /// Tells the kernel which word to look at if this thread dies before [`Caller::disarm`].
     #[inline]
-    pub(crate) fn arm(&self, word: &AtomicU64) -> Option<Armed> {
-        (self.native && !fault(Fault::UnarmedLock)).then(|| self.thread.arm(word))
+    pub(crate) fn arm(&self, word: &AtomicU64) -> Armed {
+        if fault(Fault::UnarmedLock) { Armed::nothing() } else { self.thread.arm(word) }
     }
 
     /// Ends what [`Caller::arm`] began.
     #[inline]
-    pub(crate) fn disarm(&self, armed: Option<Armed>) {
-        if let Some(armed) = armed {
-            self.thread.disarm(armed);
-        }
+    pub(crate) fn disarm(&self, armed: Armed) {
+        self.thread.disarm(armed);
     }
 
     /// Puts a lock that is held across user code on the thread's robust list (see
     /// [`crate::os::robust_list`]), and keeps its memory mapped meanwhile.
+    #[inline]
     pub(crate) fn link(&self, word: &AtomicU64) {
-        if self.native && self.thread.link(word) {
-            self.segment.pin();
+        if self.thread.link(word) {
+            self.segment.set_linked(true);
         }
     }
 
     /// Takes it off again.
+    #[inline]
     pub(crate) fn unlink(&self, word: &AtomicU64) {
-        if self.native && self.thread.unlink(word) {
-            self.segment.unpin();
+        match self.thread.unlink(word) {
+            Unlinked::Done => self.segment.set_linked(false),
+            Unlinked::Stuck => self.segment.pin(),
+            Unlinked::Never => {}
         }
     }
 

@@ -85,6 +85,7 @@ impl EventCount {
     }
 
     #[cold]
+    #[inline(never)]
     fn notify_slow(&self, count: u32) {
         let mut seen = self.word.load(Ordering::Relaxed);
         while seen & SLEEPERS != 0 {

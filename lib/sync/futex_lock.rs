@@ -15,6 +15,7 @@ use super::robust_lock::{Acquired, Refused, RobustLock};
 #[derive(Debug)]
 pub enum Futex {}
 
+#[inline]
 fn lock_of(segment: &Segment) -> &RobustLock {
     RobustLock::at(segment.area().word64(CELL))
 }
@@ -24,22 +25,30 @@ impl RawLock for Futex {
 
     #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
-        let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
+        let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
         let lock = lock_of(segment);
         let armed = caller.arm(lock.word());
-        let result = lock.lock(&caller, || deadline);
-        if result.is_ok() {
-            caller.link(lock.word());
+        match lock.lock(&caller, || deadline) {
+            Ok(acquired) => {
+                caller.link(lock.word());
+                // From here the list covers the word; before, the pending slot did.
+                caller.disarm(armed);
+                Ok(acquired)
+            }
+            Err(refused) => {
+                caller.disarm(armed);
+                Err(refused.into())
+            }
         }
-        // From here the list covers the word; before, the pending slot did.
-        caller.disarm(armed);
-        Ok(result?)
     }
 
     #[inline]
-    fn release(segment: &Segment) {
+    fn release(segment: &Segment, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
-        let Some(caller) = Caller::enter(segment) else { return };
+        let Some(caller) = Caller::enter(segment) else {
+            return;
+        };
+        last();
         let lock = lock_of(segment);
         let armed = caller.arm(lock.word());
         caller.unlink(lock.word());
@@ -49,6 +58,7 @@ impl RawLock for Futex {
 }
 
 impl From<Refused> for NotLocked {
+    #[inline]
     fn from(refused: Refused) -> NotLocked {
         match refused {
             Refused::TimedOut => NotLocked::TimedOut,

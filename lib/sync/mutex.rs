@@ -24,20 +24,39 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::os::clock::Deadline;
-use crate::segment::{Area, Constants, Kind, Segment, SegmentError, SegmentOptions};
+use crate::segment::{
+    Area, Arranged, Arrangement, Constants, Kind, Segment, SegmentError, SegmentOptions,
+};
 
 use super::robust_lock::Acquired;
 use super::{Futex, Pthread, Shareable};
 
 /// Offset of the lock's cell in the object.
 pub(crate) const CELL: usize = 128;
-const STATE: usize = 192;
-const LAST_DEAD: usize = 196;
-const VALUE: usize = 256;
+const VALUE: usize = size_of::<Control>();
+
+/// What lies before the value: the table above as a type.
+#[derive(Debug)]
+#[repr(C, align(128))]
+struct Control {
+    constants: [AtomicU64; 16],
+    cell: [AtomicU64; 8],
+    state: AtomicU32,
+    last_dead: AtomicU32,
+}
+
+const _: () = {
+    assert!(std::mem::offset_of!(Control, cell) == CELL);
+    assert!(std::mem::offset_of!(Control, state) == 192);
+    assert!(VALUE == 256);
+};
+
+// SAFETY: repr(C), and nothing but atomics.
+unsafe impl Arrangement for Control {}
 
 const CLEAN: u32 = 0;
 const INCONSISTENT: u32 = 1;
@@ -50,14 +69,24 @@ pub enum NotLocked {
     TimedOut,
     /// The calling thread holds it already.
     Deadlock,
-    /// The segment cannot be used.
-    Segment(SegmentError),
+    /// The segment cannot be used: see [`Segment::check`].
+    Unusable,
+    /// The C library refused.
+    Failed(Box<SegmentError>),
 }
 
-impl From<SegmentError> for NotLocked {
-    fn from(error: SegmentError) -> NotLocked {
-        NotLocked::Segment(error)
-    }
+/// What came of an attempt to lock a [`RobustMutex`].
+enum Verdict {
+    /// The lock is held, and the value is good.
+    Clean,
+    /// The lock is held, and the value wants to be judged.
+    Inconsistent,
+    /// As the errors of these names; the lock is not held.
+    Abandoned,
+    TimedOut,
+    Deadlock,
+    Corrupt,
+    Segment(Box<SegmentError>),
 }
 
 /// The two kinds of lock behind one interface.
@@ -76,9 +105,10 @@ pub trait RawLock: 'static {
     #[doc(hidden)]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked>;
 
-    /// Releases it; the calling thread must own it.
+    /// Releases it, after `last`; the calling thread must own it. In a forked child, or when the
+    /// segment was truncated, it does neither: the lock is not ours then.
     #[doc(hidden)]
-    fn release(segment: &Segment);
+    fn release(segment: &Segment, last: impl FnOnce());
 }
 
 /// Why a lock attempt did not simply give the guard. `G` is the guard.
@@ -154,6 +184,7 @@ impl<G> fmt::Debug for LockError<G> {
 /// ```
 pub struct RobustMutex<T: Shareable, L: RawLock> {
     segment: Segment,
+    control: Arranged<Control>,
     kind: PhantomData<fn(T) -> L>,
 }
 
@@ -251,13 +282,14 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         if L::KIND == Kind::PthreadMutex && !segment.native_tid() {
             return Err(SegmentError::ForeignNamespace { name: segment.name().to_owned() });
         }
-        Ok(RobustMutex { segment, kind: PhantomData })
+        Ok(RobustMutex { control: area.arranged(0), segment, kind: PhantomData })
     }
 
     /// Waits for the lock for as long as it takes.
     ///
     /// # Errors
     /// [`LockError::OwnerDied`] gives the lock too; the others do not.
+    #[inline]
     pub fn lock(&self) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         self.lock_until(Deadline::Never)
     }
@@ -286,41 +318,99 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     }
 
     /// The one place where the result of an attempt becomes the caller's.
+    #[inline]
     fn lock_until(
         &self,
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
-        let mut guard = self.acquire(deadline)?;
-        match self.state().load(Ordering::Relaxed) {
-            CLEAN => {}
-            ABANDONED => return Err(guard.refused(LockError::Abandoned)),
-            _ => guard.inconsistent = true,
-        }
-        if !self.value_is_valid() {
-            return Err(guard.refused(LockError::Corrupt));
-        }
-        if guard.inconsistent { Err(LockError::OwnerDied(guard)) } else { Ok(guard) }
+        let panicking = std::thread::panicking();
+        let verdict = match L::acquire(&self.segment, deadline) {
+            Ok(Acquired::Clean)
+                if self.state().load(Ordering::Relaxed) == CLEAN && self.value_is_valid() =>
+            {
+                Verdict::Clean
+            }
+            attempt => self.judge(attempt),
+        };
+        self.pronounce(verdict, panicking)
     }
 
-    fn acquire(
+    /// Takes the lock in whatever state the value is; `valid`: unless the bytes are no value at all.
+    fn lock_anyhow(
         &self,
-        deadline: Deadline,
+        valid: bool,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let panicking = std::thread::panicking();
-        match L::acquire(&self.segment, deadline) {
-            Ok(acquired) => {
-                if let Acquired::Stolen(dead) = acquired {
-                    if self.state().load(Ordering::Relaxed) == CLEAN {
-                        self.state().store(INCONSISTENT, Ordering::Relaxed);
-                    }
-                    self.segment.area().word32(LAST_DEAD).store(dead, Ordering::Relaxed);
-                }
-                Ok(MutexGuard { mutex: self, inconsistent: false, panicking, thread: PhantomData })
-            }
-            Err(NotLocked::TimedOut) => Err(LockError::TimedOut),
-            Err(NotLocked::Deadlock) => Err(LockError::Deadlock),
-            Err(NotLocked::Segment(error)) => Err(LockError::Segment(error)),
+        let verdict = match self.own(L::acquire(&self.segment, Deadline::Never)) {
+            Err(verdict) => verdict,
+            Ok(()) if valid && !self.value_is_valid() => self.refuse(Verdict::Corrupt),
+            Ok(()) => Verdict::Clean,
+        };
+        self.pronounce(verdict, panicking)
+    }
+
+    /// What an attempt gives that did not simply get a clean value. Its result is small on purpose: it
+    /// stays in registers, and so does the guard of the attempts that did.
+    #[cold]
+    #[inline(never)]
+    fn judge(&self, attempt: Result<Acquired, NotLocked>) -> Verdict {
+        if let Err(verdict) = self.own(attempt) {
+            return verdict;
         }
+        let state = self.state().load(Ordering::Relaxed);
+        if state == ABANDONED {
+            self.refuse(Verdict::Abandoned)
+        } else if !self.value_is_valid() {
+            self.refuse(Verdict::Corrupt)
+        } else if state == CLEAN {
+            Verdict::Clean
+        } else {
+            Verdict::Inconsistent
+        }
+    }
+
+    /// Notes a dead owner from which the lock was taken over.
+    fn own(&self, attempt: Result<Acquired, NotLocked>) -> Result<(), Verdict> {
+        match attempt {
+            Ok(Acquired::Clean) => Ok(()),
+            Ok(Acquired::Stolen(dead)) => {
+                if self.state().load(Ordering::Relaxed) == CLEAN {
+                    self.state().store(INCONSISTENT, Ordering::Relaxed);
+                }
+                self.control.last_dead.store(dead, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(NotLocked::TimedOut) => Err(Verdict::TimedOut),
+            Err(NotLocked::Deadlock) => Err(Verdict::Deadlock),
+            Err(NotLocked::Unusable) => Err(Verdict::Segment(Box::new(self.segment.unusable()))),
+            Err(NotLocked::Failed(error)) => Err(Verdict::Segment(error)),
+        }
+    }
+
+    /// Releases a lock that turned out not to be usable, leaving the state as it is.
+    fn refuse(&self, verdict: Verdict) -> Verdict {
+        L::release(&self.segment, || {});
+        verdict
+    }
+
+    /// Makes the caller's result of a verdict.
+    #[inline]
+    fn pronounce(
+        &self,
+        verdict: Verdict,
+        panicking: bool,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        let guard =
+            |inconsistent| MutexGuard { mutex: self, inconsistent, panicking, thread: PhantomData };
+        Err(match verdict {
+            Verdict::Clean => return Ok(guard(false)),
+            Verdict::Inconsistent => LockError::OwnerDied(guard(true)),
+            Verdict::Abandoned => LockError::Abandoned,
+            Verdict::TimedOut => LockError::TimedOut,
+            Verdict::Deadlock => LockError::Deadlock,
+            Verdict::Corrupt => LockError::Corrupt,
+            Verdict::Segment(error) => LockError::Segment(*error),
+        })
     }
 
     /// Takes the lock in whatever state the value is, lets `mend` put it right, and marks it clean.
@@ -330,11 +420,8 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// [`LockError::Corrupt`] if the bytes are not a value at all (see [`RobustMutex::replace`]),
     /// [`LockError::Deadlock`], [`LockError::Segment`].
     pub fn repair(&self, mend: impl FnOnce(&mut T)) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
-        let mut guard = self.acquire(Deadline::Never)?;
+        let mut guard = self.lock_anyhow(true)?;
         guard.inconsistent = self.state().load(Ordering::Relaxed) != CLEAN;
-        if !self.value_is_valid() {
-            return Err(guard.refused(LockError::Corrupt));
-        }
         mend(&mut guard);
         guard.mark_consistent();
         Ok(())
@@ -345,7 +432,7 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// # Errors
     /// [`LockError::Deadlock`], [`LockError::Segment`].
     pub fn replace(&self, value: T) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
-        let mut guard = self.acquire(Deadline::Never)?;
+        let mut guard = self.lock_anyhow(false)?;
         self.segment.area().copy_in(VALUE, value.as_bytes());
         guard.mark_consistent();
         Ok(())
@@ -356,15 +443,19 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         &self.segment
     }
 
+    #[inline]
     fn state(&self) -> &AtomicU32 {
-        self.segment.area().word32(STATE)
+        &self.control.state
     }
 
+    /// Where the value lies; [`RobustMutex::attached`] has checked that there is room for it.
+    #[inline]
     fn value(&self) -> *mut T {
-        self.segment.area().at(VALUE, size_of::<T>()).cast()
+        self.control.end().cast()
     }
 
     /// Whether the bytes are a value of the type; to be called with the lock held.
+    #[inline]
     fn value_is_valid(&self) -> bool {
         // SAFETY: the bytes are mapped, and nobody writes them while we hold the lock, except a peer
         // that breaks the rules (documented: the peers are trusted with the value).
@@ -393,18 +484,12 @@ impl<T: Shareable, L: RawLock> MutexGuard<'_, T, L> {
     pub fn abandon(mut self) {
         self.inconsistent = true;
     }
-
-    /// Releases a lock that turned out not to be usable, leaving the state as it is.
-    fn refused<E>(self, error: E) -> E {
-        let guard = std::mem::ManuallyDrop::new(self);
-        L::release(&guard.mutex.segment);
-        error
-    }
 }
 
 impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the bytes were checked to be a value of T when the lock was taken, and this guard
         // has the sole right to them until it is dropped.
@@ -413,6 +498,7 @@ impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
 }
 
 impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as for deref; the guard is borrowed exclusively.
         unsafe { &mut *self.mutex.value() }
@@ -420,16 +506,15 @@ impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
 }
 
 impl<T: Shareable, L: RawLock> Drop for MutexGuard<'_, T, L> {
+    #[inline]
     fn drop(&mut self) {
-        if self.mutex.segment.check().is_err() {
-            return; // a forked child, or a truncated segment: the lock is not ours to release
-        }
-        if self.inconsistent {
-            self.mutex.state().store(ABANDONED, Ordering::Relaxed);
-        } else if !self.panicking && std::thread::panicking() {
-            self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
-        }
-        L::release(&self.mutex.segment);
+        L::release(&self.mutex.segment, || {
+            if self.inconsistent {
+                self.mutex.state().store(ABANDONED, Ordering::Relaxed);
+            } else if !self.panicking && std::thread::panicking() {
+                self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
+            }
+        });
     }
 }
 

@@ -28,7 +28,8 @@ fn mutex_of(segment: &Segment) -> *mut u8 {
 
 fn failed(segment: &Segment, source: io::Error) -> NotLocked {
     let operation = "lock the pthread mutex of";
-    NotLocked::Segment(SegmentError::Io { name: segment.name().to_owned(), operation, source })
+    let name = segment.name().to_owned();
+    NotLocked::Failed(Box::new(SegmentError::Io { name, operation, source }))
 }
 
 impl RawLock for Pthread {
@@ -40,9 +41,8 @@ impl RawLock for Pthread {
         unsafe { pthread::init(area.at(CELL, pthread::SIZE)) }
     }
 
-    #[inline]
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
-        let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
+        let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
         let mutex = mutex_of(segment);
         caller.joins(mutex);
         loop {
@@ -67,10 +67,12 @@ impl RawLock for Pthread {
         }
     }
 
-    #[inline]
-    fn release(segment: &Segment) {
+    fn release(segment: &Segment, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
-        let Some(caller) = Caller::enter(segment) else { return };
+        let Some(caller) = Caller::enter(segment) else {
+            return;
+        };
+        last();
         let mutex = mutex_of(segment);
         // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
         // to release, and the next locker gets an error of its own.

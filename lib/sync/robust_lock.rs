@@ -106,12 +106,13 @@ impl RobustLock {
     ) -> Result<Acquired, Refused> {
         match self.word.compare_exchange(0, caller.id(), Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Ok(Acquired::Clean),
-            Err(_) => self.lock_slow(caller, deadline()),
+            Err(_) => self.lock_slow(*caller, deadline()),
         }
     }
 
     #[cold]
-    fn lock_slow(&self, caller: &Caller, deadline: Deadline) -> Result<Acquired, Refused> {
+    #[inline(never)]
+    fn lock_slow(&self, caller: Caller, deadline: Deadline) -> Result<Acquired, Refused> {
         let mut spins = SPINS;
         let mut keep = 0;
         let mut backstop = FIRST_NAP;
@@ -138,7 +139,7 @@ impl RobustLock {
                 continue;
             }
             let Some(nap) = deadline.nap(backstop) else {
-                return self.steal_from_dead(seen, caller).ok_or(Refused::TimedOut);
+                return self.steal_from_dead(seen, &caller).ok_or(Refused::TimedOut);
             };
             let announced = seen | u64::from(WAITERS);
             if seen != announced && !self.swap(seen, announced) {
@@ -150,7 +151,7 @@ impl RobustLock {
                 futex::Waited::TimedOut => {
                     keep = WAITERS;
                     backstop = (backstop * 2).min(BACKSTOP);
-                    if let Some(acquired) = self.steal_from_dead(announced, caller) {
+                    if let Some(acquired) = self.steal_from_dead(announced, &caller) {
                         return Ok(acquired);
                     }
                 }
@@ -189,6 +190,7 @@ impl RobustLock {
     }
 
     #[cold]
+    #[inline(never)]
     fn wake_one(&self) {
         if !fault(Fault::UnlockWithoutWake) {
             futex::wake_low(&self.word, 1);
