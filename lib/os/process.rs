@@ -191,6 +191,18 @@ pub(crate) fn pid_namespace() -> u64 {
     rustix::fs::statat(CWD, c"/proc/self/ns/pid", AtFlags::empty()).map_or(0, |facts| facts.st_ino)
 }
 
+/// Whether this process acts for the user `user`.
+pub(crate) fn is_user(user: u32) -> bool {
+    rustix::process::geteuid().as_raw() == user
+}
+
+/// Whether this process is in the group `group`.
+pub(crate) fn is_in_group(group: u32) -> bool {
+    rustix::process::getegid().as_raw() == group
+        || rustix::process::getgroups()
+            .is_ok_and(|groups| groups.iter().any(|one| one.as_raw() == group))
+}
+
 /// When this process was started, in clock ticks since the machine booted; 0 when `/proc` does not
 /// say. For diagnostics: with the process id it names a process.
 pub(crate) fn start_time() -> u64 {

@@ -18,12 +18,20 @@
 //! neighbours the same way. The C library's unlock follows what it finds in shared memory; that
 //! is the known hazard of robust pthread mutexes, not of ours.
 //!
+//! Only a list whose front is empty or a node of our record is added to: then every link that we
+//! remember leads to a lock that this thread holds through us, and that is mapped.
+//!
 //! # Limits
-//! A robust pthread mutex that the program locks *without* [`crate::PthreadMutex`] after one of our
-//! locks, and still holds when ours is released, hides our node's predecessor from us. The node then
-//! stays linked (the kernel finds its word not owned and passes on) until a later release finds it at
-//! the front, and its segment stays mapped until the process ends. More than [`MAX_HELD`] locks held by one thread are
-//! not linked: the death of the *process* is still found by its file lock.
+//! A program may hold robust pthread mutexes that are not [`crate::PthreadMutex`], so that we do not
+//! know of them:
+//! * a lock of ours that is taken while such a mutex is the front of the list is not linked;
+//! * one that is released while such a mutex, taken later, is still held hides behind it: its node stays
+//!   linked until a later call finds it at the front, and its segment stays attached until the process
+//!   ends. Meanwhile another process that takes that lock writes links of its own into the node; if
+//!   this thread dies then, the kernel stops there, and what is linked behind is not marked.
+//!
+//! More than [`MAX_HELD`] locks held by one thread are not linked either. For all of these the death of
+//! the *process* is still found by its file lock; that of the thread alone is not.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -186,19 +194,19 @@ impl Thread {
     }
 
     /// Puts the lock word `word`, whose node lies [`NODE_OFFSET`] bytes behind it, on the list. To
-    /// be called with the word armed and owned. False when the list is full or unknown.
+    /// be called with the word armed and owned. False when it cannot be linked (see Limits).
     #[inline]
     pub(crate) fn link(self, word: &AtomicU64) -> bool {
-        let Some(head) = self.head() else {
-            return false;
-        };
+        let Some(head) = self.head() else { return false };
         LOCAL.with(|local| {
             let node = node_of(word);
             if local.count.get() != 0 {
                 return local.link_another(head, node);
             }
-            local.link_at(0, head, node);
-            true
+            head.is_empty() && {
+                local.link_at(0, head, node);
+                true
+            }
         })
     }
 
@@ -218,6 +226,9 @@ impl Thread {
                 Some(newest) if newest.node == node && head.is_front(node) => {
                     local.count.set(last);
                     take_front(head, newest.next);
+                    if last != 0 {
+                        local.drop_released(head);
+                    }
                     Unlinked::Done
                 }
                 _ => local.unlink_inner(head, node),
@@ -226,33 +237,36 @@ impl Thread {
     }
 
     /// Records that the C library is about to put the robust mutex at `mutex` on the list; call it
-    /// before the mutex is locked, and [`Thread::left`] after it was unlocked (or not obtained).
+    /// before the mutex is locked. Then, if this gave true, [`Thread::withdraw`] when the mutex was not
+    /// obtained, or [`Thread::left`] after it was unlocked. False when it cannot be recorded.
     pub(crate) fn joins(self, mutex: *mut u8) -> bool {
-        let Some(head) = self.head() else {
-            return false;
-        };
+        let Some(head) = self.head() else { return false };
         LOCAL.with(|local| {
+            local.drop_released(head);
+            let next = head.next.load(Ordering::Relaxed);
             let count = local.count.get();
-            let Some(slot) = local.held.get(count) else {
+            let Some(slot) = local.held.get(count) else { return false };
+            if !local.knows(head, next) {
                 return false;
-            };
+            }
             let node = mutex.wrapping_add(NODE_OFFSET);
-            slot.set(Held { node, next: head.next.load(Ordering::Relaxed), released: false });
+            slot.set(Held { node, next, released: false });
             local.count.set(count + 1);
             true
         })
     }
 
-    /// The C library has taken the robust mutex at `mutex` off the list (or never put it there).
-    /// True when [`Thread::joins`] had recorded it.
-    pub(crate) fn left(self, mutex: *mut u8) -> bool {
-        let Some(head) = self.head() else {
-            return false;
-        };
+    /// Takes back what the last [`Thread::joins`] recorded: the mutex never was on the list.
+    pub(crate) fn withdraw(self) {
+        LOCAL.with(|local| local.count.set(local.count.get().saturating_sub(1)));
+    }
+
+    /// The C library has taken the robust mutex at `mutex` off the list.
+    pub(crate) fn left(self, mutex: *mut u8) {
+        let Some(head) = self.head() else { return };
         LOCAL.with(|local| {
             let node = mutex.wrapping_add(NODE_OFFSET);
-            let recorded = local.position(|held| held.node == node);
-            if let Some(at) = recorded {
+            if let Some(at) = local.position(|held| held.node == node) {
                 let next = local.held[at].get().next;
                 // The C library has already rewritten the shared links around its node.
                 if let Some(before) = local.find(|held| held.next == node) {
@@ -261,8 +275,7 @@ impl Thread {
                 local.remove(at);
             }
             local.drop_released(head);
-            recorded.is_some()
-        })
+        });
     }
 }
 
@@ -280,17 +293,26 @@ impl Local {
         compiler_fence(Ordering::SeqCst);
     }
 
+    /// Whether `front`, the front of the list, is one that we may add before: the head itself, or a
+    /// node of our record.
+    fn knows(&self, head: &Head, front: *mut u8) -> bool {
+        front == head.address() || self.find(|held| held.node == front).is_some()
+    }
+
     /// [`Thread::link`] when something of ours is linked already.
     #[cold]
     #[inline(never)]
     fn link_another(&self, head: &Head, node: *mut u8) -> bool {
+        self.drop_released(head);
         if let Some(slot) = self.find(|held| held.node == node) {
-            // Still linked from an earlier time (see Limits): it only has to count again.
+            // Still linked from an earlier time (see Limits): it only has to count again. Another owner
+            // may have written its own links into the node meanwhile.
             slot.set(Held { released: false, ..slot.get() });
+            write_next(node, slot.get().next);
             return true;
         }
         let count = self.count.get();
-        if count >= MAX_HELD {
+        if count >= MAX_HELD || !self.knows(head, head.next.load(Ordering::Relaxed)) {
             return false;
         }
         self.link_at(count, head, node);
@@ -353,6 +375,18 @@ impl Local {
 }
 
 impl Head {
+    /// The address that the last node points to, and the head itself when there is none.
+    #[inline]
+    fn address(&self) -> *mut u8 {
+        (&raw const self.next).cast_mut().cast()
+    }
+
+    /// Whether nothing is on the list.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.is_front(self.address())
+    }
+
     /// Whether `node` is the first of the list.
     #[inline]
     fn is_front(&self, node: *mut u8) -> bool {
@@ -365,7 +399,7 @@ impl Head {
 fn take_front(head: &Head, next: *mut u8) {
     head.next.store(next, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
-    write_prev(head, next, (&raw const head.next).cast_mut().cast());
+    write_prev(head, next, head.address());
 }
 
 /// The address of the node's `next` field for a lock word.
@@ -390,13 +424,13 @@ fn write_next(node: *mut u8, next: *mut u8) {
 fn write_prev(head: &Head, at: *mut u8, previous: *mut u8) {
     // The lowest bit marks a priority-inheritance mutex of the C library.
     let at = at.map_addr(|address| address & !1);
-    if ptr::eq(at, (&raw const head.next).cast::<u8>()) {
+    if ptr::eq(at, head.address()) {
         return;
     }
     let prev = at.wrapping_sub(size_of::<*mut u8>());
-    // SAFETY: `at` was read from the head of this thread's list or from our own record of it, never
-    // from shared memory, so it is the node of a lock that this thread holds and that is mapped;
-    // each node's `prev` lies directly before its `next`.
+    // SAFETY: `at` comes from our own record, never from shared memory, and nothing is recorded whose
+    // neighbour is not in the record too (`Local::knows`): so it is the node of a lock that this thread
+    // holds, or that is kept mapped; each node's `prev` lies directly before its `next`.
     let place = unsafe { AtomicPtr::from_ptr(prev.cast::<*mut u8>()) };
     place.store(previous, Ordering::Relaxed);
 }

@@ -35,6 +35,12 @@ pub(crate) struct Facts {
     pub(crate) regular: bool,
     /// The bytes of memory that it occupies.
     pub(crate) occupied: u64,
+    /// The user it belongs to.
+    pub(crate) user: u32,
+    /// The group it belongs to.
+    pub(crate) group: u32,
+    /// Its permission bits.
+    pub(crate) mode: u32,
 }
 
 impl Facts {
@@ -45,6 +51,9 @@ impl Facts {
             named: stat.st_nlink > 0,
             regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
             occupied: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+            user: stat.st_uid,
+            group: stat.st_gid,
+            mode: stat.st_mode & 0o7777,
         }
     }
 }

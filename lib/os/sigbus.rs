@@ -160,6 +160,9 @@ pub fn guard_against_truncation() -> io::Result<()> {
     if *installed {
         return Ok(());
     }
+    // SAFETY: asks for a constant of the system.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    PAGE.store(usize::try_from(page).unwrap_or(4096), Ordering::Relaxed);
     let mut previous = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: asks for the present action only, and `previous` has room for it.
     if unsafe { libc::sigaction(libc::SIGBUS, ptr::null(), previous.as_mut_ptr()) } != 0 {
@@ -206,8 +209,9 @@ fn patch(address: usize) -> bool {
             continue;
         }
         // Pages are at least this large, and mappings start at a page.
-        let from = address & !(PAGE - 1);
-        let left = (start + len).next_multiple_of(PAGE) - from;
+        let page = PAGE.load(Ordering::Relaxed);
+        let from = address & !(page - 1);
+        let left = (start + len).next_multiple_of(page) - from;
         // SAFETY: errno belongs to this thread; the interrupted code must find it unchanged.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: points at this thread's errno.
@@ -235,9 +239,8 @@ fn patch(address: usize) -> bool {
     false
 }
 
-/// The smallest page of the supported machines. A fault address is rounded down to the kernel's page
-/// by its own check of `MAP_FIXED`; x86-64 has this one.
-const PAGE: usize = 4096;
+/// The size of a page: asked for before the handler is installed.
+static PAGE: AtomicUsize = AtomicUsize::new(4096);
 
 /// Does what SIGBUS did before the guard was switched on.
 fn pass_on(

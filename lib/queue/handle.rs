@@ -140,7 +140,7 @@ impl<T: Message + ?Sized> Queue<T> {
             return Err(PutError::HandleClosed);
         }
         if T::IS_BYTES {
-            return self.shared.put_batch(items.iter().map(|item| item.borrow().bytes()), deadline);
+            return self.shared.put_batch(borrow_all(items).iter().copied(), deadline);
         }
         self.shared.put_batch(encode_all(items)?.iter(), deadline)
     }
@@ -458,6 +458,16 @@ pub(super) fn encode_all<T: Message + ?Sized, B: Borrow<T>>(
         batch.ends.push(batch.bytes.len());
     }
     Ok(batch)
+}
+
+/// The bytes of all messages, asked for once: `Borrow` is the caller's code, which has no business under
+/// a lock and may give something else each time.
+pub(super) fn borrow_all<'i, T, B>(items: &'i [B]) -> Vec<&'i [u8]>
+where
+    T: Message + ?Sized + 'i,
+    B: Borrow<T>,
+{
+    items.iter().map(|item| item.borrow().bytes()).collect()
 }
 
 /// The values of a batch.

@@ -257,10 +257,13 @@ impl Shared {
         // before it goes on.
         let result = match locked {
             Ok(Acquired::Clean | Acquired::Stolen(_)) => {
+                let held = UnlockOnPanic(lock);
                 let result = work();
+                std::mem::forget(held);
                 lock.unlock();
                 after(&result);
-                Ok(result)
+                // A file truncated meanwhile: what was done went into pages that nobody shares.
+                if self.segment.is_usable() { Ok(result) } else { Err(Failed::Unusable) }
             }
             Err(Refused::TimedOut) => Err(Failed::Stuck),
             Err(Refused::Deadlock) => Err(Failed::Reentered),
@@ -294,8 +297,18 @@ impl Shared {
     #[cold]
     pub(crate) fn poison(&self) {
         self.state_word().fetch_max(state::POISONED, StdOrdering::SeqCst);
-        self.not_empty().notify(u32::MAX);
-        self.not_full().notify(u32::MAX);
+        self.not_empty().notify_all();
+        self.not_full().notify_all();
+    }
+}
+
+/// Unlocks when the work under the lock panics. It has no reason to, but a lock that a living thread
+/// never gives back would hold everybody up; and the ring may be left at any instruction.
+struct UnlockOnPanic<'a>(&'a RobustLock);
+
+impl Drop for UnlockOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
     }
 }
 

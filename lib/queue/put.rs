@@ -127,7 +127,8 @@ impl Shared {
         if let Ok(Push::Done) = pushed {
             self.not_empty().notify(count);
         }
-        pushed
+        // As in `locked`: a file truncated meanwhile.
+        if self.segment.is_usable() { pushed } else { Err(Failed::Unusable) }
     }
 
     #[inline(always)]
@@ -194,7 +195,11 @@ impl Shared {
                 Ok(Push::Full) => {}
                 Err(failed) => return Err(self.put_error(failed)),
             }
-            let Some(nap) = deadline.nap(BACKSTOP) else { return Err(PutError::TimedOut) };
+            let Some(nap) = deadline.nap(BACKSTOP) else {
+                // It may have been called, and has no use for that any more.
+                self.call_next_producer();
+                return Err(PutError::TimedOut);
+            };
             self.put_spin.sleeping(|| self.not_full().wait(key, nap));
         }
     }

@@ -474,14 +474,15 @@ impl Ring<'_> {
     ) -> Result<Pop, Corrupt> {
         let head = Cursor::from_word(self.head.load(Ordering::Relaxed));
         let (mut at, mut count) = (head.pos, 0_u32);
-        while count < max && ends.as_ref().is_none_or(|ends| ends.len() < ends.capacity()) {
+        while count < max {
             let (position, len, next) = match self.front_at(at)? {
                 Front::Message { position, len, next } => (position, len, next),
                 Front::Empty | Front::Closed if count > 0 => break,
                 Front::Empty => return Ok(Pop::Empty),
                 Front::Closed => return Ok(Pop::Closed),
             };
-            if !self.words.append_to(position.wrapping_add(1), len, bytes) {
+            let counted = ends.as_ref().is_none_or(|ends| ends.len() < ends.capacity());
+            if !counted || !self.words.append_to(position.wrapping_add(1), len, bytes) {
                 if count > 0 {
                     break;
                 }
@@ -524,8 +525,11 @@ impl Ring<'_> {
 
     /// Whether the smallest message would find no room.
     pub(crate) fn is_full(&self) -> bool {
-        let head = Cursor::from_word(self.head.load(Ordering::Acquire));
+        // The head last: it only grows, so it cannot seem to be further back than it was.
         let tail = Cursor::from_word(self.tail.load(Ordering::Acquire));
-        self.room_after(head, tail, 2, 1) != Some(true)
+        let head = Cursor::from_word(self.head.load(Ordering::Acquire));
+        // A head ahead of the tail: a producer died before it counted, and the queue went on.
+        let behind = (tail.pos.wrapping_sub(head.pos) as i32) < 0;
+        !behind && self.room_after(head, tail, 2, 1) != Some(true)
     }
 }

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::os::clock::Deadline;
 use crate::segment::{Role, RoleClaim, Segment, SegmentError};
 
-use super::handle::{decode_all, encode_all, timed_out_get, timed_out_put};
+use super::handle::{borrow_all, decode_all, encode_all, timed_out_get, timed_out_put};
 use super::object::Shared;
 use super::{Batch, GetError, PutError, View, WriteGuard};
 
@@ -98,9 +98,7 @@ impl<T: Message + ?Sized> Producer<T> {
         deadline: Deadline,
     ) -> Result<(), PutError> {
         if T::IS_BYTES {
-            return self
-                .shared
-                .put_batch_alone(items.iter().map(|item| item.borrow().bytes()), deadline);
+            return self.shared.put_batch_alone(borrow_all(items).iter().copied(), deadline);
         }
         self.shared.put_batch_alone(encode_all(items)?.iter(), deadline)
     }

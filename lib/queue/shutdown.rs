@@ -29,30 +29,30 @@ impl Shared {
         };
         let before = self.state_word().fetch_max(wanted, Ordering::SeqCst);
         // Whoever wakes, or comes later, sees the state; what follows may have to wait for a lock.
-        self.not_empty().notify(u32::MAX);
-        self.not_full().notify(u32::MAX);
+        self.not_empty().notify_all();
+        self.not_full().notify_all();
         if before >= wanted && before != state::DRAIN {
             return Ok(0);
         }
         let result = match how {
-            Shutdown::Drain => self.set_mark().map(|()| 0),
+            Shutdown::Drain => self.set_mark(Deadline::Never).map(|()| 0),
             Shutdown::Now => self.count_discarded(),
         };
         result.map_err(|failed| self.segment_error(failed))
     }
 
     /// Sets the mark that ends the ring, unless it is there.
-    fn set_mark(&self) -> Result<(), Failed> {
+    fn set_mark(&self, deadline: Deadline) -> Result<(), Failed> {
         if self.single_producer {
             return Ok(self.ring().close()?);
         }
-        Ok(self.locked(self.tail_lock(), Deadline::Never, || self.ring().close(), |_| {})??)
+        Ok(self.locked(self.tail_lock(), deadline, || self.ring().close(), |_| {})??)
     }
 
     /// How many messages a shutdown discards; to be called once the state says *now*. The mark comes
     /// first, so that a put that began before either is counted or fails.
     fn count_discarded(&self) -> Result<usize, Failed> {
-        self.set_mark()?;
+        self.set_mark(Deadline::Never)?;
         let count = || self.ring().count_left();
         let counted = if self.single_consumer {
             count()
@@ -66,13 +66,17 @@ impl Shared {
     /// shutdown may be dead, or about to set the mark itself. `marked` tells whether this get has been
     /// here before: then the mark is set, and not where the messages lead.
     #[cold]
-    pub(crate) fn finish_close(&self, marked: &mut bool) -> Result<(), GetError> {
+    pub(crate) fn finish_close(
+        &self,
+        deadline: Deadline,
+        marked: &mut bool,
+    ) -> Result<(), GetError> {
         let done = if *marked {
             Err(Failed::Corrupt("the messages do not lead to the mark that ends the queue"))
         } else {
-            self.set_mark()
+            self.set_mark(deadline)
         };
         *marked = true;
-        done.map_err(|failed| self.get_error(failed, Deadline::Never))
+        done.map_err(|failed| self.get_error(failed, deadline))
     }
 }

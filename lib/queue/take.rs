@@ -49,6 +49,9 @@ impl Shared {
         if self.single_consumer {
             return Err(GetError::SingleRole);
         }
+        if max == 0 {
+            return Ok(self.segment.check()?);
+        }
         let make_room = |batch: &mut Batch, len| batch.make_room(max, len);
         self.until_taken(batch, deadline, make_room, |batch| {
             let ends = Some(&mut batch.ends);
@@ -66,6 +69,9 @@ impl Shared {
         max: usize,
         deadline: Deadline,
     ) -> Result<(), GetError> {
+        if max == 0 {
+            return Ok(self.segment.check()?);
+        }
         let make_room = |batch: &mut Batch, len| batch.make_room(max, len);
         self.until_taken(batch, deadline, make_room, |batch| {
             let ends = Some(&mut batch.ends);
@@ -156,7 +162,7 @@ impl Shared {
                     self.wait_for_message(deadline)?;
                     continue;
                 }
-                None => {}
+                None => make_room(sink, 0),
             }
             match attempt(sink) {
                 Ok(Pop::Taken(_)) => return Ok(()),
@@ -172,7 +178,7 @@ impl Shared {
     #[cold]
     fn found_nothing(&self, deadline: Deadline, marked: &mut bool) -> Result<(), GetError> {
         if self.state() == state::DRAIN {
-            return self.finish_close(marked);
+            return self.finish_close(deadline, marked);
         }
         // Another consumer was faster.
         if deadline.nap(BACKSTOP).is_none() {

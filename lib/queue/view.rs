@@ -101,6 +101,9 @@ impl<'a> WriteGuard<'a> {
     pub fn commit(self) -> Result<(), PutError> {
         let shared = &self.producer.shared;
         shared.segment.check()?;
+        if shared.state() != state::OPEN {
+            return Err(PutError::Closed);
+        }
         let ring = shared.ring();
         let units = record::units(self.len);
         let mut first = record::message(self.position, self.len);
@@ -116,7 +119,7 @@ impl<'a> WriteGuard<'a> {
         match ring.commit::<true>(self.tail, first, end) {
             Push::Done => {
                 shared.not_empty().notify(1);
-                Ok(())
+                Ok(shared.segment.check()?)
             }
             _ => Err(PutError::Closed),
         }
@@ -157,7 +160,7 @@ impl<'a> View<'a> {
                 }
                 Ok(Front::Closed) => return Err(GetError::Closed),
                 Ok(Front::Empty) if shared.state() == state::DRAIN => {
-                    shared.finish_close(&mut marked)?
+                    shared.finish_close(deadline, &mut marked)?
                 }
                 Ok(Front::Empty) => shared.wait_for_message(deadline)?,
                 Err(corrupt) => return Err(shared.get_error(corrupt.into(), deadline)),

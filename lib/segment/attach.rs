@@ -18,12 +18,12 @@ use super::error::SegmentError;
 use super::header::{Header, UUID_AT};
 use super::layout::{ATTACH_BYTE, HEADER};
 use super::participants::Participants;
-use super::remove::names;
+use super::remove::{self, names};
 use super::{Inner, Kind, name, registry};
 use crate::os::mapping::Mapping;
 use crate::os::ofd_lock::{LockFile, Mode};
 use crate::os::process;
-use crate::os::shm;
+use crate::os::shm::{self, Identity};
 use crate::os::sigbus::Watch;
 use std::io;
 use std::sync::Arc;
@@ -41,8 +41,17 @@ pub(super) fn open(name: &str, wanted: Kind) -> Result<Arc<Inner>, SegmentError>
     process::keep_standard_descriptors_open()
         .map_err(|error| SegmentError::from_io(name, "open /dev/null", error))?;
     for _ in 0..ATTEMPTS {
-        if let Some(inner) = try_open(name, &public, wanted)? {
-            return Ok(inner);
+        let mut opened = None;
+        match try_open(name, &public, wanted, &mut opened) {
+            Ok(Some(inner)) => return Ok(inner),
+            Ok(None) => {}
+            Err(error) => {
+                // While it was being opened, its last user may have left and taken us for another one.
+                if let Some(identity) = opened {
+                    remove::remove_if_unused(name, identity);
+                }
+                return Err(error);
+            }
         }
         std::thread::sleep(PAUSE);
     }
@@ -51,7 +60,13 @@ pub(super) fn open(name: &str, wanted: Kind) -> Result<Arc<Inner>, SegmentError>
 }
 
 /// One attempt; `None` when the segment was being removed or replaced.
-fn try_open(name: &str, public: &str, wanted: Kind) -> Result<Option<Arc<Inner>>, SegmentError> {
+/// `opened` tells which ephemeral file it was, once others could see that somebody attaches.
+fn try_open(
+    name: &str,
+    public: &str,
+    wanted: Kind,
+    opened: &mut Option<Identity>,
+) -> Result<Option<Arc<Inner>>, SegmentError> {
     let failed = |error| SegmentError::from_io(name, "attach to it", error);
     if !shm::facts_by_name(public).map_err(failed)?.regular {
         let what = "it is not a regular file";
@@ -62,6 +77,9 @@ fn try_open(name: &str, public: &str, wanted: Kind) -> Result<Option<Arc<Inner>>
     if !facts.named {
         return Ok(None);
     }
+    if let Some(what) = distrust(&facts) {
+        return Err(SegmentError::Untrusted { name: name.to_owned(), what });
+    }
     let header = read_header(&lock, name)?;
     if header.kind != wanted {
         let name = name.to_owned();
@@ -71,9 +89,13 @@ fn try_open(name: &str, public: &str, wanted: Kind) -> Result<Option<Arc<Inner>>
     // Until the end, so that two threads cannot attach twice. No `Inner` is dropped meanwhile.
     let mut segments = registry::lock().map_err(failed)?;
     if let Some(inner) = segments.get(&facts.identity).and_then(std::sync::Weak::upgrade) {
-        return Ok(Some(inner));
+        // Inode numbers may be given twice where they are short.
+        if inner.header.uuid == header.uuid {
+            return Ok(Some(inner));
+        }
     }
     let shared = lock.try_lock(ATTACH_BYTE, 1, Mode::Shared).map_err(failed)?;
+    *opened = header.ephemeral.then_some(facts.identity);
     if !shared || !names(public, facts.identity).map_err(failed)? {
         return Ok(None);
     }
@@ -112,6 +134,23 @@ fn try_open(name: &str, public: &str, wanted: Kind) -> Result<Option<Arc<Inner>>
     drop(segments);
     tracing::debug!(segment = name, bytes = layout.total, "attached");
     Ok(Some(inner))
+}
+
+/// What speaks against a file whose writers this process would be at the mercy of: in a directory
+/// where everybody may make files, a name alone says nothing.
+fn distrust(facts: &shm::Facts) -> Option<&'static str> {
+    const GROUP_WRITES: u32 = 0o020;
+    const OTHERS_WRITE: u32 = 0o002;
+    const ROOT: u32 = 0;
+    if facts.mode & OTHERS_WRITE != 0 {
+        return Some("everybody may write it");
+    }
+    let shared = facts.mode & GROUP_WRITES != 0 && process::is_in_group(facts.group);
+    if process::is_user(facts.user) || facts.user == ROOT || shared {
+        None
+    } else {
+        Some("it belongs to another user, and not to a group of this process")
+    }
 }
 
 /// Reads and checks the header of an open file.

@@ -9,7 +9,7 @@ use crate::os::process::{self, ForkPage};
 use crate::os::shm::{self, Identity};
 use crate::os::sigbus::Watch;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One process's attachment to one segment. Fields are dropped in this order: the slot is given
 /// back, then the mapping goes.
@@ -24,8 +24,6 @@ pub(super) struct Inner {
     pub(super) fork_id: u64,
     /// Whether kernel thread ids mean the same here as for the creator.
     pub(super) native_tid: bool,
-    /// How many things outside of our control may still point into the mapping.
-    pub(super) pins: AtomicUsize,
     /// Whether the segment's lock is on a thread's robust list; written by the lock's owner only.
     pub(super) linked: AtomicBool,
     pub(super) participants: Participants,
@@ -60,7 +58,6 @@ impl Inner {
             fork: process::fork_page()?,
             fork_id: process::fork_id()?,
             native_tid: pid_namespace != 0 && pid_namespace == header.pid_namespace,
-            pins: AtomicUsize::new(0),
             linked: AtomicBool::new(false),
             header,
             participants,
@@ -80,7 +77,7 @@ impl Drop for Inner {
     /// Lets go. In a forked child only the mapping is removed. Killed inside: like being killed
     /// before, or after.
     fn drop(&mut self) {
-        if self.pins.load(Ordering::Acquire) > 0 || self.linked.load(Ordering::Acquire) {
+        if self.linked.load(Ordering::Acquire) {
             self.mapping.leak();
             self.watch.keep();
         }

@@ -117,6 +117,17 @@ pub enum SegmentError {
         /// The segment.
         name: String,
     },
+    /// The segment belongs to somebody whom this process has no reason to trust.
+    #[error(
+        "segment {name:?} is not to be trusted ({what}): whoever may write it could make this process \
+         misbehave; have it made by this user, by root, or for a group that this process is in"
+    )]
+    Untrusted {
+        /// The segment.
+        name: String,
+        /// What speaks against it.
+        what: &'static str,
+    },
     /// Another handle, in this process or another, has the single role.
     #[error("segment {name:?} has its {role} already: only one may live at a time")]
     RoleTaken {
@@ -190,6 +201,7 @@ impl SegmentError {
             | SegmentError::Full { name, .. }
             | SegmentError::InUse { name, .. }
             | SegmentError::PermissionDenied { name }
+            | SegmentError::Untrusted { name, .. }
             | SegmentError::RoleTaken { name, .. }
             | SegmentError::Forked { name }
             | SegmentError::ForeignNamespace { name }

@@ -240,6 +240,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`InvalidArgument`](SegmentError::InvalidArgument) when that is beyond the end,
+    /// [`WrongKind`](SegmentError::WrongKind) when the segment holds an object, which has its own way in,
     /// [`Forked`](SegmentError::Forked), [`Truncated`](SegmentError::Truncated).
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), SegmentError> {
         let at = self.checked(offset, bytes.len())?;
@@ -251,6 +252,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`InvalidArgument`](SegmentError::InvalidArgument) when that is beyond the end,
+    /// [`WrongKind`](SegmentError::WrongKind) when the segment holds an object, which has its own way in,
     /// [`Forked`](SegmentError::Forked), [`Truncated`](SegmentError::Truncated).
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), SegmentError> {
         let at = self.checked(offset, bytes.len())?;
@@ -260,6 +262,11 @@ impl Segment {
 
     fn checked(&self, offset: u64, count: usize) -> Result<usize, SegmentError> {
         self.check()?;
+        let found = self.inner.header.kind;
+        if found != Kind::Bytes {
+            let name = self.name().to_owned();
+            return Err(SegmentError::WrongKind { name, found, wanted: Kind::Bytes });
+        }
         let len = self.area().len();
         match usize::try_from(offset) {
             Ok(at) if at <= len && count <= len - at => Ok(at),
@@ -395,17 +402,11 @@ impl Segment {
         }
     }
 
-    /// From now on something may point into the mapping that its owner cannot take back: it is not
-    /// unmapped while there are more `pin`s than `unpin`s.
-    #[inline]
-    pub(crate) fn pin(&self) {
-        self.inner.pins.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes one `pin` back.
-    #[inline]
-    pub(crate) fn unpin(&self) {
-        self.inner.pins.fetch_sub(1, Ordering::Release);
+    /// Something points into the mapping that its owner cannot take back: this process stays attached
+    /// until it ends.
+    #[cold]
+    pub(crate) fn keep_for_ever(&self) {
+        std::mem::forget(self.clone());
     }
 
     /// Says whether the one lock of this segment is on some thread's robust list: it is not unmapped
@@ -413,6 +414,16 @@ impl Segment {
     #[inline]
     pub(crate) fn set_linked(&self, linked: bool) {
         self.inner.linked.store(linked, Ordering::Release);
+    }
+}
+
+impl Drop for Segment {
+    /// The last handle of a segment whose lock some thread still holds (it forgot the guard) stays: the
+    /// lock belongs to a living process.
+    fn drop(&mut self) {
+        if self.inner.linked.load(Ordering::Acquire) && Arc::strong_count(&self.inner) == 1 {
+            self.keep_for_ever();
+        }
     }
 }
 

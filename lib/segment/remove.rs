@@ -14,7 +14,8 @@
 //! Everybody who is attached shares the attach lock. Whoever leaves an ephemeral segment gives it
 //! back and then tries to get it exclusively. *Somebody removes it*: the last one to ask finds it
 //! free, see `Participants::am_last`. *Nobody is cut off*: an opener first shares the attach lock
-//! and then checks that the name still means the file it opened; so it either comes before the
+//! and then checks that the name still means the file it opened (and if it then gives up, it asks
+//! too, see [`remove_if_unused`]); so it either comes before the
 //! exclusive lock, which then fails, or it finds the name gone and starts again. Killed at any
 //! point: the locks are free again, and `clean` or the next one out removes the segment.
 
@@ -115,6 +116,18 @@ pub(super) fn unlink_unused(name: &str) -> Result<(), SegmentError> {
         }
     }
     Err(failed(io::Error::other("the name keeps being given to other files")))
+}
+
+/// Removes the file `identity`, an ephemeral segment, if nobody is attached to it; called by an opener
+/// that gives up.
+pub(super) fn remove_if_unused(name: &str, identity: Identity) {
+    let Ok(public) = name::published(name) else { return };
+    let Ok(lock) = LockFile::open(|| shm::open_to_write(&public)) else { return };
+    let same = lock.file().and_then(shm::facts).is_ok_and(|facts| facts.identity == identity);
+    if same && lock.try_lock(ATTACH_BYTE, 1, Mode::Exclusive).unwrap_or(false) {
+        // Nobody can be told of an error: `clean` finds it.
+        let _ = remove_exactly(name, identity);
+    }
 }
 
 /// Removes an ephemeral segment if this process is its last user; called when it lets go.

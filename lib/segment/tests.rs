@@ -87,21 +87,18 @@ fn of_two_that_leave_at_once_the_second_to_ask_is_the_last() {
 }
 
 #[test]
-fn a_pinned_mapping_stays() {
-    let segment = ephemeral(&unique("pinned"));
-    segment.pin();
-    let word = segment.area().at(0, 8).cast::<u64>();
-    drop(segment);
-    // SAFETY: the mapping was leaked, and the word lies in it, aligned to a page.
-    let word = unsafe { std::sync::atomic::AtomicU64::from_ptr(word) };
-    word.store(1, Ordering::Relaxed);
+fn a_segment_whose_lock_is_held_stays_attached() {
     let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(maps().contains(&unique("pinned")));
-    let segment = ephemeral(&unique("unpinned"));
-    segment.pin();
-    segment.unpin();
+    let segment = ephemeral(&unique("held"));
+    segment.set_linked(true);
     drop(segment);
-    assert!(!maps().contains(&unique("unpinned")));
+    assert!(maps().contains(&unique("held")));
+    Segment::unlink(&unique("held")).unwrap();
+    let segment = ephemeral(&unique("released"));
+    segment.set_linked(true);
+    segment.set_linked(false);
+    drop(segment);
+    assert!(!maps().contains(&unique("released")));
 }
 
 #[test]

@@ -79,22 +79,38 @@ impl<'a> Caller<'a> {
     pub(crate) fn unlink(&self, word: &AtomicU64) {
         match self.thread.unlink(word) {
             Unlinked::Done => self.segment.set_linked(false),
-            Unlinked::Stuck => self.segment.pin(),
+            Unlinked::Stuck => self.segment.keep_for_ever(),
             Unlinked::Never => {}
         }
     }
 
-    /// [`Caller::link`] for a mutex that the C library links itself.
-    pub(crate) fn joins(&self, mutex: *mut u8) {
-        if self.thread.joins(mutex) {
-            self.segment.pin();
+    /// For a mutex that the C library links itself: to be called before it is locked. Gives what
+    /// [`Caller::joined`] or [`Caller::withdraw`] want afterwards.
+    pub(crate) fn joins(&self, mutex: *mut u8) -> bool {
+        self.thread.joins(mutex)
+    }
+
+    /// The mutex was locked: its memory must stay mapped.
+    pub(crate) fn joined(&self, recorded: bool) {
+        if recorded {
+            self.segment.set_linked(true);
+        } else {
+            self.segment.keep_for_ever();
         }
     }
 
-    /// [`Caller::unlink`] for a mutex that the C library has unlinked.
-    pub(crate) fn left(&self, mutex: *mut u8) {
-        if self.thread.left(mutex) {
-            self.segment.unpin();
+    /// The mutex was not locked.
+    pub(crate) fn withdraw(&self, recorded: bool) {
+        if recorded {
+            self.thread.withdraw();
         }
+    }
+
+    /// To be called around the unlocking of such a mutex.
+    pub(crate) fn leaving(&self, mutex: *mut u8, unlock: impl FnOnce()) {
+        // Still as the lock's owner; the caller's handle keeps the segment meanwhile.
+        self.segment.set_linked(false);
+        unlock();
+        self.thread.left(mutex);
     }
 }

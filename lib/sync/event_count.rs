@@ -101,6 +101,21 @@ impl EventCount {
         }
     }
 
+    /// Calls every sleeper, also those whose mark an earlier caller of fewer has cleared and who have
+    /// not been woken since. As for [`EventCount::notify`] otherwise; for what happens once.
+    #[cold]
+    pub(crate) fn notify_all(&self) {
+        let mut seen = self.word.load(Ordering::Relaxed);
+        loop {
+            let called = seen.wrapping_add(ONE) & !SLEEPERS;
+            match self.word.compare_exchange(seen, called, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        futex::wake(&self.word, u32::MAX);
+    }
+
     /// Whether somebody may be asleep: the load of [`EventCount::notify`] alone.
     #[inline]
     pub(crate) fn has_sleepers(&self) -> bool {

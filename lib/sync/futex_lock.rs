@@ -33,7 +33,8 @@ impl RawLock for Futex {
                 caller.link(lock.word());
                 // From here the list covers the word; before, the pending slot did.
                 caller.disarm(armed);
-                Ok(acquired)
+                // A file truncated meanwhile: the lock we took is in pages that nobody shares.
+                if segment.is_usable() { Ok(acquired) } else { Err(NotLocked::Unusable) }
             }
             Err(refused) => {
                 caller.disarm(armed);

@@ -220,6 +220,10 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// # Errors
     /// As [`Segment::create`].
     pub fn create(name: &str, value: T, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        if L::KIND == Kind::PthreadMutex && crate::os::process::pid_namespace() == 0 {
+            // Nobody, not even its creator, could open it.
+            return Err(SegmentError::ForeignNamespace { name: name.to_owned() });
+        }
         let len = Self::len(name)?;
         let segment =
             Segment::create_object(name, L::KIND, len, options, |area| Self::init(area, &value))?;

@@ -44,39 +44,36 @@ impl RawLock for Pthread {
     fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
         let mutex = mutex_of(segment);
-        caller.joins(mutex);
-        loop {
+        let recorded = caller.joins(mutex);
+        let refused = loop {
             let nap = deadline.nap(BACKSTOP);
             // SAFETY: the creator initialised the mutex before the segment was published, and the
-            // segment is pinned while this thread owns it.
+            // segment is kept while this thread owns it.
             let locked = unsafe { pthread::lock(mutex, nap.unwrap_or(Duration::ZERO)) };
-            let refused = match locked {
-                Ok(Locked::Clean) => return Ok(Acquired::Clean),
-                Ok(Locked::OwnerDied) => return Ok(Acquired::Stolen(0)),
+            let acquired = match locked {
+                Ok(Locked::Clean) => Acquired::Clean,
+                Ok(Locked::OwnerDied) => Acquired::Stolen(0),
                 Ok(Locked::Busy) if nap.is_some() => continue,
-                Ok(Locked::Busy) => NotLocked::TimedOut,
-                Ok(Locked::Deadlock) => {
-                    // This thread's earlier registration stands; only ours goes.
-                    caller.left(mutex);
-                    return Err(NotLocked::Deadlock);
-                }
-                Err(source) => failed(segment, source),
+                Ok(Locked::Busy) => break NotLocked::TimedOut,
+                Ok(Locked::Deadlock) => break NotLocked::Deadlock,
+                Err(source) => break failed(segment, source),
             };
-            caller.left(mutex);
-            return Err(refused);
-        }
+            caller.joined(recorded);
+            return Ok(acquired);
+        };
+        caller.withdraw(recorded);
+        Err(refused)
     }
 
     fn release(segment: &Segment, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
-        let Some(caller) = Caller::enter(segment) else {
-            return;
-        };
+        let Some(caller) = Caller::enter(segment) else { return };
         last();
         let mutex = mutex_of(segment);
-        // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
-        // to release, and the next locker gets an error of its own.
-        let _ = unsafe { pthread::unlock(mutex) };
-        caller.left(mutex);
+        caller.leaving(mutex, || {
+            // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
+            // to release, and the next locker gets an error of its own.
+            let _ = unsafe { pthread::unlock(mutex) };
+        });
     }
 }

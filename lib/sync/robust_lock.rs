@@ -104,7 +104,7 @@ impl RobustLock {
         caller: &Caller,
         deadline: impl FnOnce() -> Deadline,
     ) -> Result<Acquired, Refused> {
-        match self.word.compare_exchange(0, caller.id(), Ordering::Acquire, Ordering::Relaxed) {
+        match self.word.compare_exchange(0, caller.id(), Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => Ok(Acquired::Clean),
             Err(_) => self.lock_slow(*caller, deadline()),
         }
@@ -117,7 +117,7 @@ impl RobustLock {
         let mut keep = 0;
         let mut backstop = FIRST_NAP;
         loop {
-            let seen = self.word.load(Ordering::Relaxed);
+            let seen = self.word.load(Ordering::Acquire);
             let low = seen as u32;
             if low & TID_MASK == 0 {
                 let mine = caller.id() | u64::from(low & WAITERS | keep);
@@ -138,10 +138,16 @@ impl RobustLock {
                 spin_loop();
                 continue;
             }
+            let announced = seen | u64::from(WAITERS);
             let Some(nap) = deadline.nap(backstop) else {
+                // It may have been woken, for a word that somebody else has taken since without knowing
+                // of the others who sleep: that owner must wake the next.
+                if keep != 0 && seen != announced && !self.swap(seen, announced) {
+                    continue;
+                }
+                let seen = if keep != 0 { announced } else { seen };
                 return self.steal_from_dead(seen, &caller).ok_or(Refused::TimedOut);
             };
-            let announced = seen | u64::from(WAITERS);
             if seen != announced && !self.swap(seen, announced) {
                 continue;
             }
@@ -173,7 +179,7 @@ impl RobustLock {
 
     #[inline]
     fn swap(&self, seen: u64, new: u64) -> bool {
-        self.word.compare_exchange(seen, new, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Releases the lock, which the caller must own, and wakes a waiter if one announced itself. To
