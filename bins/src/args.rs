@@ -95,6 +95,11 @@ impl CreateArgs {
             return name.open(stop);
         };
         let queue = made.map_err(|error| Failure::segment(&name.queue, &error))?;
+        let found = queue.capacity();
+        if let Some(wanted) = self.capacity.filter(|wanted| *wanted > found) {
+            let name = &name.queue;
+            note("producer", format_args!("note: {name} has --capacity {found}, not {wanted}"));
+        }
         if let Some(wanted) = self.maxsize.filter(|wanted| *wanted != queue.maxsize()) {
             let (name, found) = (&name.queue, queue.maxsize());
             note(

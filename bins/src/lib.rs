@@ -6,7 +6,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`args`] | arguments that more than one program takes, and their parsers |
+//! | [`args`], [`item_args`] | arguments, and the parsers of their values |
 //! | [`exit_code`] | the exit codes, and how each error of the library becomes one |
 //! | [`help`] | the end of every `--help`: examples and the exit codes |
 //! | [`report`] | `main()`: parse, run, say what went wrong |
@@ -26,6 +26,7 @@ pub mod exit_code;
 pub mod fingerprint;
 pub mod help;
 pub mod intake;
+pub mod item_args;
 pub mod output;
 pub mod pace;
 #[allow(unsafe_code)]

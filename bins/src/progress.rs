@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work shorter than this shows nothing.
@@ -29,18 +30,20 @@ impl Progress {
         if !self.wanted || (self.bar.is_none() && self.started.elapsed() < PATIENCE) {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| start(self.total));
+        let elapsed = self.started.elapsed();
+        let bar = self.bar.get_or_insert_with(|| start(self.total, elapsed));
+        let rate = items as f64 / elapsed.as_secs_f64();
         bar.set_position(items);
-        bar.set_message(bytesize::ByteSize(bytes).to_string());
+        bar.set_message(format!("{}, {rate:.0}/s", ByteSize(bytes)));
     }
 }
 
-fn start(total: Option<u64>) -> ProgressBar {
+fn start(total: Option<u64>, elapsed: Duration) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(5);
-    let bar = ProgressBar::with_draw_target(total, target);
+    let bar = ProgressBar::with_draw_target(total, target).with_elapsed(elapsed);
     let template = match total {
-        Some(_) => "{wide_bar} {human_pos}/{human_len} items, {msg}, {per_sec}, {eta} left",
-        None => "{spinner} {human_pos} items, {msg}, {per_sec}, {elapsed}",
+        Some(_) => "{wide_bar} {human_pos}/{human_len} items, {msg}, {eta} left",
+        None => "{spinner} {human_pos} items, {msg}, {elapsed}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

@@ -65,8 +65,13 @@ impl Deadline {
         self.0.is_some_and(|moment| Instant::now() >= moment)
     }
 
+    /// How long it is until then.
+    pub fn left(&self) -> Duration {
+        self.0.map_or(Duration::MAX, |moment| moment.saturating_duration_since(Instant::now()))
+    }
+
     /// How long to wait before looking around again.
     pub fn slice(&self) -> Duration {
-        self.0.map_or(SLICE, |moment| moment.saturating_duration_since(Instant::now()).min(SLICE))
+        self.left().min(SLICE)
     }
 }

@@ -8,55 +8,58 @@ use serde::Serialize;
 use crate::exit_code::ExitCode;
 use crate::fingerprint::Fingerprint;
 
-/// One line of JSON, printed once, also when the program fails on the way.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary<'a> {
-    /// The queue.
-    pub queue: &'a str,
-    /// Who did it.
-    pub name: &'a str,
-    /// Items put or taken; sentinels are not counted.
-    pub items: u64,
-    /// Their bytes.
-    pub bytes: u64,
+/// What a program has done so far.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Items put or taken, sentinels not among them.
+    pub tally: Fingerprint,
     /// Sentinels put or met.
     pub sentinels: u64,
-    /// From the start to the end.
-    pub seconds: f64,
-    /// With `--hash`: the hash of all items.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
     /// With `--shutdown`: how many items were thrown away.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub discarded: Option<usize>,
-    /// How it ended, in words.
-    pub end: &'static str,
-    /// How it ended: the exit code.
-    pub exit: u8,
+    started: Instant,
 }
 
-impl<'a> Summary<'a> {
-    /// The numbers of a program that began at `started` and ends now with `code`.
-    pub fn new(
-        queue: &'a str,
-        name: &'a str,
-        done: &Fingerprint,
-        started: Instant,
-        code: ExitCode,
-    ) -> Summary<'a> {
-        Summary {
+impl Done {
+    /// Nothing yet.
+    pub fn nothing(hashing: bool) -> Done {
+        let tally = Fingerprint::new(hashing);
+        Done { tally, sentinels: 0, discarded: None, started: Instant::now() }
+    }
+
+    /// The line of JSON that says it, now that the program ends with `code`.
+    pub fn json(&self, queue: &str, name: &str, code: ExitCode) -> String {
+        json(&Summary {
             queue,
             name,
-            items: done.items,
-            bytes: done.bytes,
-            sentinels: 0,
-            seconds: started.elapsed().as_secs_f64(),
-            hash: done.hash(),
-            discarded: None,
+            items: self.tally.items,
+            bytes: self.tally.bytes,
+            sentinels: self.sentinels,
+            seconds: self.started.elapsed().as_secs_f64(),
+            hash: self.tally.hash(),
+            discarded: self.discarded,
             end: code.name(),
             exit: code as u8,
-        }
+        })
     }
+}
+
+/// Printed once, also when the program fails.
+#[derive(Serialize)]
+struct Summary<'a> {
+    queue: &'a str,
+    name: &'a str,
+    items: u64,
+    bytes: u64,
+    sentinels: u64,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discarded: Option<usize>,
+    /// How it ended, in words.
+    end: &'static str,
+    exit: u8,
 }
 
 /// A value as one line of JSON.

@@ -16,8 +16,12 @@ use crate::exit_code::Failure;
 use crate::plain_lock::{PlainGuard, PlainLock};
 use crate::signals::{Deadline, Stop};
 
-/// How often a plain lock is tried.
-const PLAIN_WAIT: Duration = Duration::from_millis(20);
+/// A wait for a robust lock begins with short naps that grow, so slices of the usual length would
+/// wake up too often: this is how late a signal may be answered here.
+const LOCK_SLICE: Duration = Duration::from_secs(1);
+
+/// How soon a plain lock is tried again: at first, and after many times.
+const PLAIN_NAPS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// Which lock.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,18 +123,17 @@ impl TicketLock {
         stop: &Stop,
     ) -> Result<Attempt<'_>, Failure> {
         let deadline = Deadline::after(patience);
+        let mut nap = PLAIN_NAPS.0;
         loop {
+            let slice = deadline.left().min(LOCK_SLICE);
             let attempt = match self {
-                TicketLock::Futex(lock) => {
-                    robust(name, lock.lock_timeout(deadline.slice()), Turn::Futex)?
-                }
-                TicketLock::Pthread(lock) => {
-                    robust(name, lock.lock_timeout(deadline.slice()), Turn::Pthread)?
-                }
+                TicketLock::Futex(lock) => robust(name, lock.lock_timeout(slice), Turn::Futex)?,
+                TicketLock::Pthread(lock) => robust(name, lock.lock_timeout(slice), Turn::Pthread)?,
                 TicketLock::Plain(lock) => {
                     let guard = lock.try_lock()?;
                     if guard.is_none() {
-                        stop.sleep(deadline.slice().min(PLAIN_WAIT));
+                        stop.sleep(slice.min(nap));
+                        nap = (nap * 2).min(PLAIN_NAPS.1);
                     }
                     guard.map(|guard| Attempt::Ours(Turn::Plain(guard)))
                 }

@@ -196,6 +196,9 @@ fn summaries_tell_how_it_ended() {
     assert_eq!((end["queue"].as_str(), end["name"].as_str()), (Some(&*name), Some("ann")));
     assert!(end["seconds"].as_f64().is_some());
 
+    let end = producer(&["-q", "no-such", "--json", "x"], Stdin::Empty).finish().code(5).json();
+    assert_eq!((end["items"].as_u64(), end["end"].as_str()), (Some(0), Some("no such segment")));
+
     // Items on standard output, so the summary is on standard error.
     let taken = consumer(&["-q", &name, "--drain", "--json"]).finish().code(0);
     assert_eq!(taken.text(), "four\n");

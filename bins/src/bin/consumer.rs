@@ -4,14 +4,13 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use steadfast::{Batch, GetError};
 use steadfast_bins::args::{Escaped, QueueName, SENTINEL, WaitArgs, duration};
 use steadfast_bins::exit_code::{self, ExitCode, Failure};
-use steadfast_bins::fingerprint::Fingerprint;
 use steadfast_bins::help::{Example, after_help};
 use steadfast_bins::intake::Intake;
 use steadfast_bins::output::{Output, Style, WriteError};
@@ -20,7 +19,7 @@ use steadfast_bins::progress::Progress;
 use steadfast_bins::report::{self, note};
 use steadfast_bins::signals::{Deadline, Stop};
 use steadfast_bins::source::duplicate;
-use steadfast_bins::summary::{Summary, json};
+use steadfast_bins::summary::Done;
 
 /// Take items out of a queue and print them, one a line.
 ///
@@ -101,7 +100,7 @@ struct Args {
     delay: Option<Delay>,
 
     /// Take up to N items at a time, and write them before taking more
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     #[arg(help_heading = "Pace")]
     batch: Option<u32>,
 
@@ -161,9 +160,26 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    let stop = Stop::on_signals()?;
     let name = args.name.clone().unwrap_or_else(|| format!("consumer-{}", std::process::id()));
+    let mut done = Done::nothing(args.hash);
+    let outcome = consume(&args, &name, &mut done);
+
+    let code = outcome.as_ref().map_or_else(exit_code::of, |code| *code);
+    let line =
+        if args.json { done.json(&args.queue.queue, &name, code) } else { done.tally.to_string() };
+    if args.json && !args.hash && args.output.is_none() {
+        let _ = writeln!(stderr(), "{line}");
+    } else if args.json || args.hash {
+        let mut out = Output::new(duplicate(&stdout())?, Style::Ended(Vec::new()));
+        out.line(&line);
+        out.flush().map_err(|error| args.unwritten(&error, 0))?;
+    }
+    outcome
+}
+
+/// Does what the command line says, and writes down how far it got.
+fn consume(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode> {
+    let stop = Stop::on_signals()?;
     let Some(queue) = args.queue.open(&stop)? else { return Ok(ExitCode::Interrupted) };
     let intake =
         Intake::new(&queue).map_err(|error| Failure::segment(&args.queue.queue, &error))?;
@@ -181,32 +197,14 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         stop,
         intake,
         pace: Pace::new(args.delay, None),
-        out: Output::new(sink, args.style(&name)),
+        out: Output::new(sink, args.style(name)),
         progress: Progress::new(shown, args.count),
-        done: Fingerprint::new(args.hash),
-        sentinels: 0,
-        args: &args,
+        done,
+        args,
     };
-    let outcome = work.everything().and_then(|code| work.flush().map(|()| code));
-    // After an error of the queue what was taken before it is still to be written.
-    let outcome = outcome.or_else(|error| work.flush().and(Err(error)));
-    drop(work.progress);
-
-    let code = outcome.as_ref().map_or_else(exit_code::of, |code| *code);
-    let summary = if args.json {
-        let summary = Summary::new(&args.queue.queue, &name, &work.done, started, code);
-        json(&Summary { sentinels: work.sentinels, ..summary })
-    } else {
-        work.done.to_string()
-    };
-    if args.json && !args.hash && args.output.is_none() {
-        let _ = writeln!(stderr(), "{summary}");
-    } else if args.json || args.hash {
-        let mut out = Output::new(duplicate(&stdout())?, Style::Ended(Vec::new()));
-        out.line(&summary);
-        out.flush().map_err(|error| args.unwritten(&error, 0))?;
-    }
-    outcome
+    let outcome = work.everything();
+    // Also after an error of the queue: what was taken before it is to be written.
+    work.flush().and(outcome)
 }
 
 /// A consumer at work.
@@ -217,8 +215,7 @@ struct Work<'a> {
     pace: Pace,
     out: Output,
     progress: Progress,
-    done: Fingerprint,
-    sentinels: u64,
+    done: &'a mut Done,
 }
 
 /// How long this wait may take, and what its end means.
@@ -234,14 +231,15 @@ impl Work<'_> {
         let mut patience = self.args.patience();
         loop {
             let max = match self.args.count {
-                Some(count) => self.args.batch().min(count - self.done.items),
+                Some(count) => self.args.batch().min(count - self.done.tally.items),
                 None => self.args.batch(),
             };
             if max == 0 {
                 return Ok(ExitCode::Done);
             }
             if self.stop.requested() {
-                let (queue, done) = (&self.args.queue.queue, self.done.items);
+                self.flush()?;
+                let (queue, done) = (&self.args.queue.queue, self.done.tally.items);
                 note(
                     "consumer",
                     format_args!("interrupted: {queue}: {done} items taken and written"),
@@ -257,7 +255,7 @@ impl Work<'_> {
             if self.finish(&batch)? {
                 return Ok(ExitCode::Done);
             }
-            self.progress.show(self.done.items, self.done.bytes);
+            self.progress.show(self.done.tally.items, self.done.tally.bytes);
             patience = self.args.patience();
         }
     }
@@ -289,7 +287,7 @@ impl Work<'_> {
             Err(GetError::Empty | GetError::TimedOut) if !patience.timeout.passed() => Ok(None),
             Err(error) => {
                 let failure = Failure::get(&self.args.queue.queue, &error);
-                Err(failure.after(self.done.items).into())
+                Err(failure.after(self.done.tally.items).into())
             }
         }
     }
@@ -299,11 +297,11 @@ impl Work<'_> {
         let sentinel = self.args.sentinel();
         for (index, item) in batch.iter().enumerate() {
             if sentinel == Some(item) {
-                self.sentinels += 1;
+                self.done.sentinels += 1;
                 return Ok(true);
             }
             self.pace.wait(1, &self.stop);
-            self.done.add(item);
+            self.done.tally.add(item);
             if !self.args.hash {
                 let rest = batch.len() - index - 1;
                 self.out.item(item).map_err(|error| self.args.unwritten(&error, rest))?;

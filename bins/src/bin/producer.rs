@@ -1,27 +1,22 @@
 //! `producer`: puts items into a queue.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
-use std::io::{IsTerminal, stdin, stdout};
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::io::stdout;
 
 use clap::{Parser, ValueEnum};
 use steadfast::{Queue, Shutdown};
-use steadfast_bins::args::{self, CreateArgs, Escaped, QueueName, SENTINEL, WaitArgs};
+use steadfast_bins::args::{CreateArgs, Escaped, QueueName, SENTINEL, WaitArgs};
 use steadfast_bins::delivery::{Batching, Delivery, Halt};
 use steadfast_bins::exit_code::{self, ExitCode, Failure};
-use steadfast_bins::fingerprint::Fingerprint;
 use steadfast_bins::help::{Example, after_help};
+use steadfast_bins::item_args::ItemArgs;
 use steadfast_bins::output::{Output, Style, WriteError};
 use steadfast_bins::pace::{Delay, Pace, Rate};
 use steadfast_bins::progress::Progress;
 use steadfast_bins::report::{self, note};
 use steadfast_bins::signals::Stop;
-use steadfast_bins::source::{Input, Limits, Next, Source, duplicate};
-use steadfast_bins::splitter::Framing;
-use steadfast_bins::summary::{Summary, json};
+use steadfast_bins::source::{Limits, Next, Source, duplicate};
+use steadfast_bins::summary::Done;
 
 /// Put items into a queue, from numbers, arguments, standard input or files.
 ///
@@ -42,50 +37,8 @@ struct Args {
     #[command(flatten)]
     create: CreateArgs,
 
-    /// The items themselves
-    #[arg(value_name = "ITEM", help_heading = "Items")]
-    items: Vec<OsString>,
-
-    /// Put the numbers 0 to N-1 (0: put nothing)
-    #[arg(short = 'n', long, value_name = "N", help_heading = "Items")]
-    #[arg(conflicts_with_all = ["items", "file", "framing"])]
-    count: Option<u64>,
-
-    /// With --count: this text, with {} for the number, or followed by it
-    #[arg(long, value_name = "TEXT", requires = "count", help_heading = "Items")]
-    #[arg(allow_hyphen_values = true)]
-    item: Option<String>,
-
-    /// Put a file as one item, or cut it as the flags below say; may be repeated
-    #[arg(short, long, value_name = "FILE", conflicts_with = "items", help_heading = "Items")]
-    file: Vec<PathBuf>,
-
-    /// Cut at newlines (standard input: the default)
-    #[arg(long, group = "framing", conflicts_with = "items", help_heading = "Items")]
-    lines: bool,
-
-    /// Cut after these bytes; \n \t \r \0 \\ \xHH are understood
-    #[arg(short, long, value_name = "BYTES", group = "framing", conflicts_with = "items")]
-    #[arg(help_heading = "Items", allow_hyphen_values = true)]
-    delimiter: Option<Escaped>,
-
-    /// Cut after NUL bytes, as find -print0 writes them
-    #[arg(short = '0', long, group = "framing", conflicts_with = "items", help_heading = "Items")]
-    null: bool,
-
-    /// Read frames: a little-endian 32-bit length, then so many bytes
-    #[arg(long, group = "framing", conflicts_with = "items", help_heading = "Items")]
-    frames: bool,
-
-    /// Cut into items of this size; the last may be shorter
-    #[arg(long, value_name = "BYTES", group = "framing", value_parser = args::some_bytes)]
-    #[arg(conflicts_with = "items", help_heading = "Items")]
-    chunk: Option<usize>,
-
-    /// Leave the newline (or delimiter) at the end of its item
-    #[arg(long, alias = "keep-delimiter", help_heading = "Items")]
-    #[arg(conflicts_with_all = ["items", "count", "frames", "chunk"])]
-    keep_newlines: bool,
+    #[command(flatten)]
+    items: ItemArgs,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -99,7 +52,7 @@ struct Args {
     rate: Option<Rate>,
 
     /// Put up to N items at a time, all or none of them [default: as fits]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     #[arg(help_heading = "Pace")]
     batch: Option<u32>,
 
@@ -191,28 +144,33 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
-    args.check_items()?;
-    let stop = Stop::on_signals()?;
-    let Some(queue) = args.create.open(&args.queue, &stop)? else {
-        return Ok(ExitCode::Interrupted);
-    };
     let name = args.name.clone().unwrap_or_else(|| format!("producer-{}", std::process::id()));
-    let mut work = Work::new(&args, &queue, &name, stop)?;
-    let outcome = work.everything(&queue);
-    drop(work.progress);
+    let mut done = Done::nothing(args.hash);
+    let outcome = produce(&args, &name, &mut done);
 
-    let mut out = work.out;
+    let mut out = Output::new(duplicate(&stdout())?, Style::Ended(Vec::new()));
     let code = outcome.as_ref().map_or_else(exit_code::of, |code| *code);
     if args.json {
-        let (sentinels, discarded) = (work.sentinels, work.discarded);
-        let summary = Summary::new(&args.queue.queue, &name, &work.done, started, code);
-        out.line(&json(&Summary { sentinels, discarded, ..summary }));
+        out.line(&done.json(&args.queue.queue, &name, code));
     } else if args.hash {
-        out.line(&work.done.to_string());
+        out.line(&done.tally.to_string());
     }
     let told = out.flush().map_err(silenced);
     outcome.and_then(|code| told.map(|()| code).map_err(Into::into))
+}
+
+/// Does what the command line says, and writes down how far it got.
+fn produce(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode> {
+    if args.items.would_be_typed() && args.sentinels == 0 && args.shutdown.is_none() {
+        let way_out =
+            "give ITEMs, --count or --file, pipe something in, or use --lines to type them";
+        return Err(Failure::usage("no items", way_out).into());
+    }
+    let stop = Stop::on_signals()?;
+    match args.create.open(&args.queue, &stop)? {
+        Some(queue) => Work::new(args, &queue, name, done, stop)?.everything(&queue),
+        None => Ok(ExitCode::Interrupted),
+    }
 }
 
 /// A producer at work.
@@ -225,23 +183,24 @@ struct Work<'a> {
     pace: Pace,
     out: Output,
     progress: Progress,
-    done: Fingerprint,
-    sentinels: u64,
-    discarded: Option<usize>,
+    done: &'a mut Done,
 }
 
 impl<'a> Work<'a> {
-    fn new(args: &'a Args, queue: &Queue, name: &str, stop: Stop) -> anyhow::Result<Work<'a>> {
+    fn new(
+        args: &'a Args,
+        queue: &Queue,
+        name: &str,
+        done: &'a mut Done,
+        stop: Stop,
+    ) -> anyhow::Result<Work<'a>> {
         let batching = match args.batch {
             Some(size) => Batching::Fixed(size as usize),
             None => Batching::automatic(queue),
         };
         if queue.maxsize() > 0 && batching.size() > queue.maxsize() {
-            let what = format!(
-                "--batch {} can never fit: --maxsize is {}",
-                batching.size(),
-                queue.maxsize()
-            );
+            let (size, most) = (batching.size(), queue.maxsize());
+            let what = format!("--batch {size} can never fit: --maxsize is {most}");
             return Err(Failure::usage(what, "use a smaller --batch").into());
         }
         let limits = Limits {
@@ -255,18 +214,16 @@ impl<'a> Work<'a> {
         let patience = args.wait.patience();
         let delivery = Delivery::new(queue, patience, batching, stop.clone())
             .map_err(|error| Failure::segment(&args.queue.queue, &error))?;
-        let typed = args.file.is_empty() && stdin().is_terminal();
+        let shown = !args.no_progress && !args.print && !args.items.is_typed();
         Ok(Work {
             args,
-            source: args.source(limits)?,
+            source: args.items.source(limits)?,
             delivery,
             batching,
             pace: Pace::new(args.delay, args.rate),
             out: Output::new(duplicate(&stdout())?, Style::Told(format!("{name} produced "))),
-            progress: Progress::new(!args.no_progress && !args.print && !typed, args.count),
-            done: Fingerprint::new(args.hash),
-            sentinels: 0,
-            discarded: None,
+            progress: Progress::new(shown, args.items.count),
+            done,
             stop,
         })
     }
@@ -289,7 +246,7 @@ impl<'a> Work<'a> {
         let sentinel = self.args.sentinel();
         for _ in 0..self.args.sentinels {
             match self.delivery.put(&[sentinel]).1 {
-                Ok(()) => self.sentinels += 1,
+                Ok(()) => self.done.sentinels += 1,
                 Err(Halt::Interrupted) => return Ok(self.interrupted(0)),
                 Err(Halt::Refused(error)) => {
                     return Err(Failure::put(&self.args.queue.queue, &error).into());
@@ -302,7 +259,7 @@ impl<'a> Work<'a> {
                 How::Now => Shutdown::Now,
             };
             let discarded = queue.shutdown(how);
-            self.discarded =
+            self.done.discarded =
                 Some(discarded.map_err(|error| Failure::segment(&self.args.queue.queue, &error))?);
         }
         Ok(ExitCode::Done)
@@ -319,13 +276,13 @@ impl<'a> Work<'a> {
             self.refuse_sentinels(batch)?;
             let (put, result) = self.delivery.put(batch);
             for item in &batch[..put] {
-                self.done.add(item);
+                self.done.tally.add(item);
                 if self.args.print {
                     self.out.item(item).map_err(silenced)?;
                 }
             }
             self.out.flush().map_err(silenced)?;
-            self.progress.show(self.done.items, self.done.bytes);
+            self.progress.show(self.done.tally.items, self.done.tally.bytes);
             match result {
                 Ok(()) => {}
                 Err(Halt::Interrupted) => {
@@ -333,7 +290,7 @@ impl<'a> Work<'a> {
                 }
                 Err(Halt::Refused(error)) => {
                     let failure = Failure::put(&self.args.queue.queue, &error);
-                    return Err(failure.after(self.done.items).into());
+                    return Err(failure.after(self.done.tally.items).into());
                 }
             }
         }
@@ -352,7 +309,8 @@ impl<'a> Work<'a> {
     fn refuse_sentinels(&self, batch: &[&[u8]]) -> Result<(), Failure> {
         let sentinel = self.args.sentinel();
         if self.args.sends_sentinels() && batch.contains(&sentinel) {
-            let what = format!("an item is equal to the sentinel, after {} items", self.done.items);
+            let done = self.done.tally.items;
+            let what = format!("an item is equal to the sentinel, after {done} items");
             let way_out = "choose another --sentinel, here and at the consumers";
             return Err(Failure::new(ExitCode::Failure, what, &self.args.queue.queue, way_out));
         }
@@ -361,7 +319,7 @@ impl<'a> Work<'a> {
 
     /// Says what was done and what was not.
     fn interrupted(&self, unput: usize) -> ExitCode {
-        let (queue, done) = (&self.args.queue.queue, self.done.items);
+        let (queue, done) = (&self.args.queue.queue, self.done.tally.items);
         let rest = if unput > 0 { format!(", {unput} read and not put") } else { String::new() };
         note("producer", format_args!("interrupted: {queue}: {done} items put{rest}"));
         ExitCode::Interrupted
@@ -369,73 +327,6 @@ impl<'a> Work<'a> {
 }
 
 impl Args {
-    /// Whether nothing says where the items come from, and standard input is a keyboard.
-    fn would_be_typed(&self) -> bool {
-        let said = self.count.is_some() || !self.items.is_empty() || !self.file.is_empty();
-        !said && self.framing().is_none() && !self.keep_newlines && stdin().is_terminal()
-    }
-
-    /// Nobody is made to type by mistake. Who ends or makes a queue may do so without items.
-    fn check_items(&self) -> Result<(), Failure> {
-        if self.would_be_typed() && self.sentinels == 0 && self.shutdown.is_none() {
-            let way_out =
-                "give ITEMs, --count or --file, pipe something in, or use --lines to type them";
-            return Err(Failure::usage("no items", way_out));
-        }
-        Ok(())
-    }
-
-    /// Where the items come from.
-    fn source(&self, limits: Limits) -> anyhow::Result<Source> {
-        if let Some(count) = self.count {
-            return Ok(Source::numbered(self.item.as_deref(), count));
-        }
-        if !self.items.is_empty() {
-            let items: Vec<_> = self.items.iter().cloned().map(OsString::into_vec).collect();
-            return Ok(Source::Given(items.into_iter()));
-        }
-        let framing = self.framing();
-        if let Some(Framing::Chunks(size)) =
-            framing.as_ref().filter(|_| self.chunk > Some(limits.item))
-        {
-            let what =
-                format!("--chunk {size} is too large: the queue takes items up to {}", limits.item);
-            return Err(
-                Failure::usage(what, "use a smaller --chunk, or a larger --capacity").into()
-            );
-        }
-        if !self.file.is_empty() {
-            let files = self.file.iter().cloned().map(Input::File).collect();
-            let framing = framing.unwrap_or(if self.keep_newlines {
-                self.delimited(b"\n")
-            } else {
-                Framing::Whole
-            });
-            return Ok(Source::stream(files, framing, limits)?);
-        }
-        if self.would_be_typed() {
-            return Ok(Source::numbered(None, 0));
-        }
-        let framing = framing.unwrap_or_else(|| self.delimited(b"\n"));
-        Ok(Source::stream(vec![Input::Stdin], framing, limits)?)
-    }
-
-    /// How to cut, if the command line says it.
-    fn framing(&self) -> Option<Framing> {
-        match (&self.delimiter, self.chunk) {
-            (Some(delimiter), _) => Some(self.delimited(&delimiter.0)),
-            (_, Some(size)) => Some(Framing::Chunks(size)),
-            _ if self.lines => Some(self.delimited(b"\n")),
-            _ if self.null => Some(self.delimited(b"\0")),
-            _ if self.frames => Some(Framing::Frames),
-            _ => None,
-        }
-    }
-
-    fn delimited(&self, delimiter: &[u8]) -> Framing {
-        Framing::Delimited { delimiter: delimiter.to_vec(), keep: self.keep_newlines }
-    }
-
     fn sentinel(&self) -> &[u8] {
         self.sentinel.as_ref().map_or(SENTINEL, |sentinel| &sentinel.0)
     }

@@ -169,8 +169,9 @@ fn list(as_json: bool) -> anyhow::Result<ExitCode> {
     table.load_style(NOTHING);
     table.set_header(["NAME", "KIND", "SIZE", "USERS", "AGE", "STATUS"]);
     table.add_rows(listed.iter().map(Listed::row));
-    for right in [2, 3, 4] {
-        if let Some(column) = table.column_mut(right) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if (2..=4).contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
