@@ -3,6 +3,9 @@
 /// At most so many messages are taken at a time, however many are asked for.
 const MOST: usize = 4096;
 
+/// At least so many bytes are set aside, as a small message may be followed by a larger one.
+const SMALL: usize = 4 << 10;
+
 /// Up to so many bytes are set aside for a batch whose messages look small.
 const GENEROUS: usize = 256 << 10;
 
@@ -64,7 +67,7 @@ impl Batch {
     /// all were of that length, within reason.
     pub(crate) fn make_room(&mut self, max: usize, first: usize) {
         let max = max.min(MOST);
-        let likely = first.max(64).saturating_mul(max).min(GENEROUS);
+        let likely = first.max(64).saturating_mul(max).clamp(SMALL, GENEROUS);
         self.bytes.reserve(likely.max(first));
         self.ends.reserve(max);
     }
