@@ -31,10 +31,12 @@ use std::sync::Arc;
 use loom::sync::atomic as model;
 
 pub(crate) use crate::primitive::Fault;
+pub(crate) use memory::{AtomicU32, AtomicU64, fault, fence_after_rmw, spin_loop};
 pub(crate) use runner::Model;
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use words::Words;
 
+mod memory;
 mod runner;
 mod words;
 
@@ -43,8 +45,8 @@ const WAITERS: u32 = 0x8000_0000;
 const OWNER_DIED: u32 = 0x4000_0000;
 const TID_MASK: u32 = 0x3fff_ffff;
 
-/// Polls of a word after which one that waits sees no more change; see [`spin_loop`].
-const POLLS: u32 = 1;
+/// More backstops than any survivor needs.
+const MANY: usize = 20;
 
 /// One access to something shared: what, and where in the library.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +115,8 @@ struct Person {
     awake: Option<futex::Waited>,
     called: bool,
     sleeps: u32,
-    /// Polls in a row, and what the last one saw.
-    polls: u32,
+    /// Whether it polls, and what word it loaded last with what value.
+    polls: bool,
     seen: (usize, u64),
 }
 
@@ -135,6 +137,8 @@ struct World {
     /// Where somebody slept for a whole backstop.
     backstops: Vec<Place>,
     death: Option<Death>,
+    /// Whether somebody may sleep for a whole backstop though nobody died.
+    patient: bool,
     die_at: Option<u32>,
     fault: Option<Plant>,
 }
@@ -172,7 +176,7 @@ impl World {
             awake: None,
             called: false,
             sleeps: 0,
-            polls: 0,
+            polls: false,
             seen: (0, 0),
         });
         self.running += 1;
@@ -195,6 +199,10 @@ impl World {
             return None;
         }
         self.backstops.push(self.asleep[0].place);
+        let backstops = &self.backstops;
+        let expected = self.death.is_some() || self.patient;
+        assert!(expected, "a wake was lost: slept at {backstops:?}, and nobody died");
+        assert!(backstops.len() < MANY, "somebody sleeps again and again: {backstops:?}");
         self.rouse(0, futex::Waited::TimedOut)
     }
 
@@ -216,9 +224,7 @@ fn step(op: &'static str) {
     let me = me();
     let dies = world(|world| {
         let me = &mut world.people[me];
-        if op != "load" {
-            me.polls = 0;
-        }
+        me.polls = false;
         let dies = me.countdown == Some(0);
         me.countdown = if dies { None } else { me.countdown.map(|left| left - 1) };
         dies
@@ -232,108 +238,6 @@ fn die(place: Place) -> ! {
     let me = me();
     world(|world| world.people[me].killed_at = Some(place));
     resume_unwind(Box::new(Killed));
-}
-
-// --- memory ---------------------------------------------------------------------------------
-
-macro_rules! atomic {
-    ($name:ident, $int:ty) => {
-        /// loom's atomic, with a place to die before each access.
-        #[derive(Clone, Debug)]
-        #[repr(transparent)]
-        pub(crate) struct $name(Arc<model::$name>);
-
-        #[track_caller]
-        impl $name {
-            pub(crate) fn new(value: $int) -> $name {
-                $name(Arc::new(model::$name::new(value)))
-            }
-
-            fn key(&self) -> usize {
-                Arc::as_ptr(&self.0).addr()
-            }
-
-            pub(crate) fn load(&self, order: Ordering) -> $int {
-                if let Some(same) = polled(self.key()) {
-                    return same as $int;
-                }
-                step("load");
-                let seen = self.0.load(order);
-                let me = me();
-                world(|world| world.people[me].seen = (self.key(), u64::from(seen)));
-                seen
-            }
-
-            pub(crate) fn store(&self, value: $int, order: Ordering) {
-                step("store");
-                self.0.store(value, order);
-            }
-
-            pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
-                step("swap");
-                self.0.swap(value, order)
-            }
-
-            pub(crate) fn compare_exchange(
-                &self,
-                seen: $int,
-                new: $int,
-                success: Ordering,
-                failure: Ordering,
-            ) -> Result<$int, $int> {
-                step("compare_exchange");
-                self.0.compare_exchange(seen, new, success, failure)
-            }
-
-            pub(crate) fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
-                step("fetch_or");
-                self.0.fetch_or(bits, order)
-            }
-
-            pub(crate) fn fetch_max(&self, value: $int, order: Ordering) -> $int {
-                step("fetch_max");
-                self.0.fetch_max(value, order)
-            }
-        }
-    };
-}
-
-atomic!(AtomicU32, u32);
-atomic!(AtomicU64, u64);
-
-/// A pause between two polls of a word. The first one lets the others run. The polls after that are
-/// taken to be so quick that they see what the one before saw: any number of polls may.
-pub(crate) fn spin_loop() {
-    let me = me();
-    let polls = world(|world| {
-        let me = &mut world.people[me];
-        me.polls += 1;
-        me.polls
-    });
-    if polls <= POLLS {
-        loom::thread::yield_now();
-    }
-}
-
-/// What a further poll of the word sees.
-fn polled(key: usize) -> Option<u64> {
-    let me = me();
-    world(|world| {
-        let me = &world.people[me];
-        (me.polls > POLLS && me.seen.0 == key).then_some(me.seen.1)
-    })
-}
-
-/// See [`crate::primitive`].
-pub(crate) fn fence_after_rmw() {
-    if !world(|world| world.fault == Some(Plant::NoFence)) {
-        model::fence(Ordering::SeqCst);
-    }
-}
-
-/// Whether this fault is planted in the model that runs.
-pub(crate) fn fault(which: Fault) -> bool {
-    world(|world| world.fault == Some(Plant::Fault(which)))
 }
 
 // --- the kernel -----------------------------------------------------------------------------
@@ -556,6 +460,11 @@ impl Caller {
         step("disarm");
         world(|world| world.people[self.person].pending = armed);
     }
+}
+
+/// How often somebody has slept for a whole backstop.
+pub(crate) fn backstops() -> usize {
+    world(|world| world.backstops.len())
 }
 
 /// A participant at work.

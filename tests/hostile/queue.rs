@@ -30,13 +30,14 @@ fn cases(image: &Image) -> Vec<Case> {
             add(Change::word(offset, other), &[false, true]);
         }
     }
+    let tail = image.word(image.object + CURSORS[0]) as usize % 512;
     for index in 0..512 {
         let offset = image.object + RING + 8 * index;
         let word = image.word(offset);
         let others = other_words(word);
         // A header names its own place; the words between them are messages.
-        let header = word == 0 || word % 512 == index as u64;
-        let step = if header { 1 } else { 9 };
+        let header = word != 0 && word % 512 == index as u64 || index == tail;
+        let step = if header { 1 } else { 15 };
         for other in others.into_iter().step_by(step) {
             add(Change::word(offset, other), &[true]);
         }

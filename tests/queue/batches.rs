@@ -1,5 +1,8 @@
 //! put_many, get_many and the reusable buffers: all of a batch or nothing.
 
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use steadfast::{Batch, GetError, PutError, Queue};
@@ -191,6 +194,63 @@ fn get_many_waits_for_one_not_for_all() {
         queue.put(b"x").unwrap();
         assert_eq!(getter.join().unwrap().unwrap(), [b"x"]);
     });
+}
+
+/// An item of a batch that panics, or gives other bytes each time it is asked.
+struct Unsteady {
+    asked: Cell<usize>,
+    panics_at: usize,
+}
+
+impl Unsteady {
+    fn new(panics_at: usize) -> Unsteady {
+        Unsteady { asked: Cell::new(0), panics_at }
+    }
+}
+
+impl Borrow<[u8]> for Unsteady {
+    fn borrow(&self) -> &[u8] {
+        static BYTES: [u8; 2000] = [9; 2000];
+        let asked = self.asked.get();
+        self.asked.set(asked + 1);
+        assert_ne!(asked, self.panics_at, "on purpose");
+        &BYTES[..asked * 400]
+    }
+}
+
+#[test]
+fn an_item_that_panics_when_it_is_borrowed_leaves_the_queue_as_it_was() {
+    let _dog = watchdog();
+    for panics_at in 0..6 {
+        let (_name, queue) = bytes("unsteady");
+        queue.put(b"before").unwrap();
+        let batch = [Unsteady::new(usize::MAX), Unsteady::new(panics_at)];
+        let put = catch_unwind(AssertUnwindSafe(|| queue.try_put_many(&batch)));
+        let inside = queue.qsize().unwrap();
+        assert_eq!(inside, if put.is_ok() { 3 } else { 1 }, "{panics_at}");
+        // Any thread and any process goes on.
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.put_timeout(b"after", LONG).unwrap());
+        });
+        queue.put_timeout(b"after", LONG).unwrap();
+        assert_eq!(queue.try_get().unwrap(), b"before");
+        assert_eq!(all(&queue).len(), inside - 1 + 2);
+    }
+}
+
+#[test]
+fn an_item_that_changes_while_it_is_put_harms_no_other() {
+    let _dog = watchdog();
+    let (_name, queue) = bytes("unsteady");
+    for _ in 0..50 {
+        queue.put(&[1; 1000]).unwrap();
+        queue.put(&[2; 1000]).unwrap();
+        let batch = [Unsteady::new(usize::MAX), Unsteady::new(usize::MAX)];
+        let put = queue.try_put_many(&batch);
+        assert_eq!(queue.try_get().unwrap(), [1; 1000]);
+        assert_eq!(queue.try_get().unwrap(), [2; 1000]);
+        assert_eq!(all(&queue).len(), if put.is_ok() { 2 } else { 0 });
+    }
 }
 
 #[test]

@@ -113,6 +113,16 @@ fn close_is_for_this_handle_only() {
 }
 
 #[test]
+fn a_closed_handle_can_still_be_looked_at() {
+    let (_name, mut queue) = bytes("close");
+    queue.put(b"x").unwrap();
+    queue.close();
+    assert_eq!(queue.qsize().unwrap(), 1);
+    assert!(!queue.is_empty().unwrap());
+    assert!(!queue.is_full().unwrap());
+}
+
+#[test]
 fn close_twice_is_fine() {
     let (_name, mut queue) = bytes("close");
     queue.close();

@@ -5,6 +5,7 @@ mod support;
 
 mod batches;
 mod cost;
+mod crafted;
 mod forked;
 mod handles;
 mod lease;

@@ -74,6 +74,8 @@ pub struct Report {
     pub consumer_kills: u64,
     pub stops: u64,
     pub longest_stall: Duration,
+    pub longest_blindness: Duration,
+    pub late_wake_ups: u64,
     pub lost_wake_ups: u64,
 }
 
@@ -94,6 +96,8 @@ impl Report {
         self.consumer_kills += round.consumer_kills;
         self.stops += round.stops;
         self.longest_stall = self.longest_stall.max(round.longest_stall);
+        self.longest_blindness = self.longest_blindness.max(round.longest_blindness);
+        self.late_wake_ups += round.late_wake_ups;
         self.lost_wake_ups += round.lost_wake_ups;
     }
 }
@@ -229,6 +233,8 @@ impl Round<'_> {
             consumer_kills: herd.consumer_kills,
             stops: herd.stops,
             longest_stall: pulse.longest,
+            longest_blindness: pulse.blind,
+            late_wake_ups: pulse.late_wake_ups,
             lost_wake_ups,
         })
     }

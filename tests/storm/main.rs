@@ -141,7 +141,13 @@ fn print_total(report: &Report) {
         "  wrong       {} twice, {} out of order, {} lost wake-ups",
         outcome.duplicates, outcome.disordered, report.lost_wake_ups
     );
-    println!("  stall       {:.1} ms at most", report.longest_stall.as_secs_f64() * 1e3);
+    println!(
+        "  stall       {:.1} ms at most ({} wake-ups died with their sender; the \
+         controller itself was away for up to {:.1} ms)",
+        report.longest_stall.as_secs_f64() * 1e3,
+        report.late_wake_ups,
+        report.longest_blindness.as_secs_f64() * 1e3,
+    );
 }
 
 /// Ends this process, and with it the children, when the storm itself hangs.

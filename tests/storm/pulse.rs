@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 /// A queue that stands still for so long, with nobody stopped, is stuck.
 pub const STUCK: Duration = Duration::from_secs(5);
 
-/// A sleep of everybody, with work to do and nobody dead or stopped lately, that lasts so long is a
-/// lost wake-up. The queue's own backstop ends it after 100 ms; nothing else here sleeps over 1 ms.
-const LOST: Duration = Duration::from_millis(50);
+/// A sleep of everybody, with work to do, that lasts so long is a wake-up that did not come. The queue's
+/// own backstop ends it after 100 ms; nothing else here sleeps over 1 ms. If somebody died lately, the
+/// wake-up may have died with its sender, and is *late* by contract; if not, it is *lost*.
+const ASLEEP_FOR: Duration = Duration::from_millis(50);
 
 /// How many of the looks in that time must find everybody asleep, in percent. A machine that is
 /// merely busy leaves runnable processes behind.
-const ASLEEP: u32 = 90;
+const ASLEEP_LOOKS: u32 = 90;
 
 pub struct Pulse {
     value: u64,
@@ -20,7 +21,11 @@ pub struct Pulse {
     looks: u32,
     asleep: u32,
     counted: bool,
+    looked: Instant,
     pub longest: Duration,
+    /// The longest time between two looks: how long the looker itself was kept from looking.
+    pub blind: Duration,
+    pub late_wake_ups: u64,
     pub lost_wake_ups: u64,
 }
 
@@ -32,7 +37,10 @@ impl Pulse {
             looks: 0,
             asleep: 0,
             counted: false,
+            looked: Instant::now(),
             longest: Duration::ZERO,
+            blind: Duration::ZERO,
+            late_wake_ups: 0,
             lost_wake_ups: 0,
         }
     }
@@ -52,6 +60,8 @@ impl Pulse {
         calm: bool,
         sleeping: impl FnOnce() -> bool,
     ) -> Duration {
+        self.blind = self.blind.max(self.looked.elapsed());
+        self.looked = Instant::now();
         if value != self.value || stopped {
             self.value = value;
             self.restart();
@@ -59,13 +69,13 @@ impl Pulse {
         }
         let stall = self.since.elapsed();
         self.longest = self.longest.max(stall);
-        if calm && stall > Duration::from_millis(5) {
+        if stall > Duration::from_millis(5) {
             self.looks += 1;
             self.asleep += u32::from(sleeping());
-            let nobody_runs = self.looks >= 5 && self.asleep * 100 >= self.looks * ASLEEP;
-            if stall >= LOST && nobody_runs && !self.counted {
+            let nobody_runs = self.looks >= 5 && self.asleep * 100 >= self.looks * ASLEEP_LOOKS;
+            if stall >= ASLEEP_FOR && nobody_runs && !self.counted {
                 self.counted = true;
-                self.lost_wake_ups += 1;
+                *if calm { &mut self.lost_wake_ups } else { &mut self.late_wake_ups } += 1;
             }
         }
         stall

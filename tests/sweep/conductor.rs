@@ -13,7 +13,7 @@ use crate::ptrace;
 use crate::tally;
 
 /// A point that takes longer than this hangs.
-const STUCK: Duration = Duration::from_secs(30);
+const STUCK: Duration = Duration::from_secs(20);
 
 /// What one stepper said.
 struct Said {
@@ -151,15 +151,17 @@ pub fn stepper(scenarios: &[Scenario], arguments: &[String]) -> ExitCode {
     let current = std::sync::Arc::new(Mutex::new(String::new()));
     let (seen, title) = (current.clone(), name.clone());
     std::thread::spawn(move || {
-        loop {
-            let before = PATTED.load(Ordering::Relaxed);
-            std::thread::sleep(STUCK);
-            if PATTED.load(Ordering::Relaxed) == before {
-                let point = seen.lock().map(|point| point.clone()).unwrap_or_default();
-                println!("fail\t{point}\tthe survivors of {title} hang here");
-                std::process::exit(1);
+        let (mut last, mut since) = (0, Instant::now());
+        while since.elapsed() < STUCK {
+            std::thread::sleep(STUCK / 20);
+            let now = PATTED.load(Ordering::Relaxed);
+            if now != last {
+                (last, since) = (now, Instant::now());
             }
         }
+        let point = seen.lock().map(|point| point.clone()).unwrap_or_default();
+        println!("fail\t{point}\tthe survivors of {title} hang here");
+        std::process::exit(1);
     });
     let tally = engine::sweep(scenario, effort, &|point| {
         PATTED.fetch_add(1, Ordering::Relaxed);

@@ -10,8 +10,8 @@ use crate::message;
 use crate::model::Model;
 use crate::peer::BOUND;
 use crate::ptrace::marker;
-use crate::recovery::{Earlier, Spot};
 use crate::queue_victim::{Act, EARLIER};
+use crate::recovery::{Earlier, Spot};
 use crate::support::Name;
 
 /// The number under which the survivors put.

@@ -10,7 +10,6 @@ use crate::tracee::{Path, Stop, Tracee};
 use crate::watch::Watch;
 
 /// How the victims of an operation are led to their points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Course {
     /// The operation runs through: a point before every instruction, and one after the last.
     Through,
@@ -19,6 +18,22 @@ pub enum Course {
     /// A long one: points where it changed the segment's bytes, and on both sides of every system
     /// call.
     Changes,
+    /// Nobody is killed: it has rounds of its own.
+    Own(OwnRounds),
+}
+
+type OwnRounds = Box<dyn Fn(Run) -> Result<(), String> + Send + Sync>;
+
+/// What rounds of their own get to work with.
+pub struct Run<'a> {
+    /// How much is wanted.
+    pub effort: Effort,
+    /// Where to count.
+    pub tally: &'a mut Tally,
+    /// The live processes.
+    pub lane: &'a mut Lane,
+    /// To be called now and then.
+    pub pat: &'a dyn Fn(&str),
 }
 
 /// Where a victim is killed.
@@ -138,6 +153,8 @@ pub struct Scenario {
 #[derive(Default)]
 pub struct Lane {
     peers: Vec<Peer>,
+    /// Where the victims' code begins.
+    base: u64,
     /// A recorded path, for scenarios that need an earlier victim to die at a certain point of it.
     pub memory: Option<(Path, usize)>,
 }
@@ -178,6 +195,14 @@ pub fn sweep(scenario: &Scenario, effort: Effort, pat: &dyn Fn(&str)) -> Tally {
     let mut tally = Tally::new(&scenario.name);
     let mut lane = Lane::default();
     pat("record");
+    if let Course::Own(rounds) = &scenario.course {
+        let run = Run { effort, tally: &mut tally, lane: &mut lane, pat };
+        if let Err(error) = rounds(run) {
+            tally.fail("rounds", &error);
+        }
+        tally.judge(scenario.late, false);
+        return tally;
+    }
     let mut recorded = record(scenario, &mut lane);
     for _ in 1..TRIES {
         if !matches!(recorded, Ok(None)) {
@@ -202,7 +227,7 @@ pub fn sweep(scenario: &Scenario, effort: Effort, pat: &dyn Fn(&str)) -> Tally {
     };
     tally.instructions = route.first.steps.len();
     tally.instructions += route.second.as_ref().map_or(0, |path| path.steps.len());
-    let points = choose(scenario.course, &route, effort);
+    let points = choose(&scenario.course, &route, effort);
     for (number, &point) in points.iter().enumerate() {
         pat(&point.to_string());
         match die_at(scenario, &mut lane, &route, point, number) {
@@ -235,14 +260,15 @@ fn start(scenario: &Scenario, stage: &dyn Stage) -> Result<Tracee, String> {
 fn record(scenario: &Scenario, lane: &mut Lane) -> Result<Option<(Route, Account)>, String> {
     let mut stage = (scenario.stage)(lane)?;
     let mut victim = start(scenario, &*stage)?;
+    lane.base = victim.base();
     stage.ready(lane)?;
-    let first = if scenario.course == Course::Changes {
+    let first = if matches!(scenario.course, Course::Changes) {
         let mut watch = Watch::new(victim.pid());
         victim.record(&mut |call| watch.changed(call))?
     } else {
         victim.record(&mut |_| false)?
     };
-    if first.waits > 1 || (scenario.course == Course::Waits && !first.sleeps) {
+    if first.waits > 1 || (matches!(scenario.course, Course::Waits) && !first.sleeps) {
         return Ok(None);
     }
     let mut second = None;
@@ -278,7 +304,7 @@ fn finish(
 }
 
 /// The points of a scenario, in order; the whole operation has been counted already.
-fn choose(course: Course, route: &Route, effort: Effort) -> Vec<Point> {
+fn choose(course: &Course, route: &Route, effort: Effort) -> Vec<Point> {
     if let Some(point) = effort.only {
         return vec![point];
     }
@@ -293,25 +319,31 @@ fn choose(course: Course, route: &Route, effort: Effort) -> Vec<Point> {
             steps.dedup();
             steps.into_iter().map(Point::Step).collect()
         }
-        Course::Through => (0..steps).map(Point::Step).collect(),
+        Course::Through | Course::Own(_) => (0..steps).map(Point::Step).collect(),
         Course::Waits => novel(path).map(Point::Step).collect(),
     };
     if let Some(second) = &route.second {
         points.push(Point::Asleep);
         points.extend(novel(second).map(Point::Woken));
     }
-    if effort.points > 0 && points.len() > effort.points {
-        let all = points.len();
-        points = (0..effort.points).map(|i| points[i * all / effort.points]).collect();
+    spread(points, effort.points)
+}
+
+/// At most `most` of them, evenly spread; 0 = all.
+pub fn spread<T: Copy>(points: Vec<T>, most: usize) -> Vec<T> {
+    let all = points.len();
+    if most == 0 || all <= most {
+        return points;
     }
-    points
+    (0..most).map(|i| points[i * all / most]).collect()
 }
 
 /// A waiting operation polls thousands of times before it sleeps. Of an instruction that runs again
 /// and again these many times count, and the last.
 const TURNS: usize = 3;
 
-fn novel(path: &Path) -> impl Iterator<Item = usize> {
+/// The points of a path that polls.
+pub fn novel(path: &Path) -> impl Iterator<Item = usize> {
     let mut turns: HashMap<u64, (usize, usize)> = HashMap::new();
     let mut points = BTreeSet::new();
     for (k, &address) in path.steps.iter().enumerate() {
@@ -347,10 +379,10 @@ fn die_at(
             continue;
         };
         let astray = stop != Stop::Asleep && wanted != Some(victim.address()?);
-        let at = victim.address().unwrap_or(0);
+        let at = victim.address().unwrap_or(0).wrapping_sub(lane.base);
         let finished = stop == Stop::Marker;
         let death = finish(&mut *stage, victim, number, point == Point::Step(0), finished)?;
-        let place = |error| format!("{error} (the victim died at {at:#x})");
+        let place = |error| format!("{error} (the victim died at {at:#x} of this program)");
         let account = stage.survive(lane, &death).map_err(place)?;
         if death.finished && account.state == State::Before {
             return Err("the operation returned, but its effect is absent".into());

@@ -13,6 +13,7 @@ mod conductor;
 mod endings;
 mod engine;
 mod hands;
+mod lifecycle;
 mod locks;
 mod message;
 mod model;
@@ -25,6 +26,7 @@ mod queue_stage;
 mod queue_victim;
 mod queues;
 mod recovery;
+mod rounds;
 mod tally;
 mod tracee;
 mod watch;
@@ -43,6 +45,8 @@ fn scenarios() -> Vec<Scenario> {
     all.extend(nested::all());
     all.extend(queues::all());
     all.extend(endings::all());
+    all.extend(lifecycle::all());
+    all.extend(rounds::all());
     all
 }
 

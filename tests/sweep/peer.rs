@@ -104,7 +104,7 @@ pub type Pair = [u64; 2];
 
 /// The peer's side: one command per line, answered by `open` and, after the wait, by what came.
 /// `get Q`: `got HEX` or `error ..`; `put Q HEX`: `put`; `lock M`, `plock M`: `clean` or `died`, and
-/// the lock is released again. `hold M`, `phold M`: `held`, then `released` after one more line.
+/// the lock is released again. `visit Q`: puts a message and gets one, `got HEX` (no `open`). `hold M`, `phold M`: `held`, then `released` after one more line.
 pub fn play() {
     let mut line = String::new();
     // Not `lines()`, which would read ahead of the commands that take a second line.
@@ -115,6 +115,7 @@ pub fn play() {
         let answer = match words[..] {
             ["get", name] => get(name),
             ["put", name, hex] => put(name, hex),
+            ["visit", name] => visit(name),
             ["lock", name] => lock(name),
             ["plock", name] => pthread_lock(name),
             ["hold", name] => hold(name),
@@ -137,6 +138,18 @@ fn get(name: &str) -> Result<String, String> {
     say("open");
     let bytes = queue.get_timeout(BOUND * 2).map_err(|error| format!("{error:?}"))?;
     Ok(format!("got {}", message::hex(&bytes)))
+}
+
+fn visit(name: &str) -> Result<String, String> {
+    let queue = Queue::<[u8]>::open(name).map_err(|error| error.to_string())?;
+    queue.put_timeout(&visitors_message(), BOUND).map_err(|error| format!("{error:?}"))?;
+    let bytes = queue.get_timeout(BOUND).map_err(|error| format!("{error:?}"))?;
+    Ok(format!("got {}", message::hex(&bytes)))
+}
+
+/// What `visit` puts.
+pub fn visitors_message() -> Vec<u8> {
+    message::make(3, 0, 40)
 }
 
 fn put(name: &str, hex: &str) -> Result<String, String> {

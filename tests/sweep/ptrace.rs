@@ -101,17 +101,14 @@ pub fn at_marker(pid: i32) -> io::Result<bool> {
 
 /// The eight bytes at `address` of a stopped victim.
 pub fn peek(pid: i32, address: u64) -> io::Result<u64> {
-    let at = ptr::without_provenance_mut::<libc::c_void>(address as usize);
-    let null = ptr::null_mut::<libc::c_void>();
-    // SAFETY: errno is a thread-local of this thread; -1 is a possible word, so it is cleared.
-    unsafe { *libc::__errno_location() = 0 };
-    // SAFETY: PTRACE_PEEKTEXT reads the victim's memory, never ours, and returns the word.
-    let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, pid, at, null) };
-    let error = io::Error::last_os_error();
-    if word == -1 && error.raw_os_error() != Some(0) {
-        return Err(error);
-    }
-    Ok(word.cast_unsigned())
+    let mut word = 0_u64;
+    let out = ptr::from_mut(&mut word);
+    // SAFETY: the system call itself (not the C library's wrapper, which returns the word) stores
+    // the victim's eight bytes in `out`, a word of ours.
+    check(unsafe {
+        libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKTEXT.cast_signed(), pid, address, out)
+    })?;
+    Ok(word)
 }
 
 /// Replaces the eight bytes at `address` of a stopped victim, code included.

@@ -25,7 +25,7 @@ const ROUNDS: usize = 12;
 const ROUND_LEN: usize = 400;
 
 /// A survivor that waited longer looked for itself: every sleep on a queue ends after 100 ms.
-const LATE: Duration = Duration::from_millis(60);
+pub const LATE: Duration = Duration::from_millis(60);
 
 /// What a live process waits for meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,8 @@ impl Plan {
 pub struct QueueStage {
     plan: Plan,
     name: Name,
-    hands: Hands,
+    /// The survivor's.
+    pub hands: Hands,
     words: Words,
     content: Vec<Vec<u8>>,
     sequence: u32,
@@ -143,6 +144,11 @@ impl QueueStage {
             stage.hands.put(&message::make(WARM.0, WARM.1, WARM.2))?;
         }
         Ok(stage)
+    }
+
+    /// The segment's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A message that nobody has put yet.

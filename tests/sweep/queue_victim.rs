@@ -175,7 +175,7 @@ fn consume(act: Act, mut consumer: Consumer<[u8]>) {
             result.expect("get_many");
         }
         Act::Peek => {
-            let mut bytes = vec![0; 64];
+            let mut bytes = [0; 64];
             marker();
             let view = consumer.peek().expect("peek");
             let len = view.len().min(64);

@@ -97,6 +97,15 @@ impl Tracee {
         self.pid
     }
 
+    /// Where this program begins in its memory: what an address means to `addr2line` is relative to
+    /// that.
+    pub fn base(&self) -> u64 {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid));
+        let first = maps.unwrap_or_default();
+        let first = first.split('-').next().unwrap_or_default();
+        u64::from_str_radix(first, 16).unwrap_or(0)
+    }
+
     /// Address of the instruction about to run.
     pub fn address(&self) -> Result<u64, String> {
         let registers = ptrace::registers(self.pid).map_err(say("PTRACE_GETREGS"))?;
@@ -221,6 +230,11 @@ impl Tracee {
     pub fn run(&mut self, watch: bool) -> Result<Stop, String> {
         ptrace::go_on(self.pid).map_err(say("PTRACE_CONT"))?;
         self.settle(watch)
+    }
+
+    /// Waits for the next marker of a victim that was let run on and sleeps.
+    pub fn run_on(&mut self) -> Result<Stop, String> {
+        self.settle(false)
     }
 
     /// Runs until the instruction at `address` is about to run, after letting it pass `passes`

@@ -23,6 +23,44 @@ pub fn uncontended(arguments: &[String]) {
     child::tell(proc::tid());
 }
 
+/// Child: one lock after another, each told; somebody else holds it before each.
+pub fn woken(arguments: &[String]) {
+    let mutex = open(&arguments[0]);
+    child::tell(std::process::id());
+    child::tell(proc::tid());
+    trace::mark();
+    for _ in 0..ROUNDS {
+        child::hear();
+        child::tell("locking");
+        drop(mutex.lock().unwrap());
+        child::tell("locked");
+    }
+    trace::mark();
+}
+
+const ROUNDS: usize = 20;
+
+#[test]
+fn a_sleeping_lock_is_woken_and_not_merely_late() {
+    let _dog = watchdog();
+    let (name, mutex) = pair("woken");
+    let calls = trace::run(NAME, &["woken", &name], |child: &mut Child| {
+        let pid = child.hear().parse().unwrap();
+        let tid = child.hear().parse().unwrap();
+        for _ in 0..ROUNDS {
+            let guard = mutex.lock().unwrap();
+            child.say("lock");
+            child.expect("locking");
+            proc::wait_until_asleep(pid, tid);
+            drop(guard);
+            child.expect("locked");
+        }
+    });
+    let Some(calls) = calls else { return };
+    let woken = calls.iter().filter(|line| line.contains("futex") && line.ends_with("= 0")).count();
+    assert!(woken >= ROUNDS / 4, "{woken} wake-ups in {ROUNDS} rounds: {calls:#?}");
+}
+
 #[test]
 fn an_uncontended_lock_makes_no_system_call() {
     let _dog = watchdog();

@@ -55,6 +55,7 @@ pub fn play(arguments: &[String]) {
         "storm" => super::death::storm,
         "nest" => super::nested::nest,
         "fork" => super::forked::fork_holding,
+        "woken" => super::cost::woken,
         "uncontended" => super::cost::uncontended,
         role => panic!("no role {role}"),
     };

@@ -50,5 +50,6 @@ fn child() {
         ("ours", ours::hand::play),
         ("theirs", theirs::hand::play),
         ("mixed", mixed::mixed),
+        ("relock", mixed::relock),
     ]);
 }

@@ -93,6 +93,14 @@ impl Mixed {
         }
     }
 
+    /// Whether a lock that this thread holds says so, without a wait.
+    fn refuses(&self, at: usize) -> bool {
+        match at % 2 {
+            0 => matches!(self.ours[at / 2].lock(), Err(LockError::Deadlock)),
+            _ => matches!(self.theirs[at / 2].lock(), Err(LockError::Deadlock)),
+        }
+    }
+
     /// The dropped ones must be free, the others as `rest`.
     fn check(&self, dropped: [usize; 4], drops: usize, rest: Found, story: &str) {
         for (turn, at) in dropped.into_iter().enumerate() {
@@ -113,6 +121,39 @@ pub fn mixed(arguments: &[String]) {
         child::tell("ready");
         child::hear();
     });
+}
+
+/// Child: takes the four locks in every order, tries the held ones again at every step, and drops
+/// the guards in every order, and each time the mutexes with them.
+pub fn relock(arguments: &[String]) {
+    for taken in orders() {
+        for dropped in orders() {
+            let name = |at: usize| arguments[at].as_str();
+            let mixed = Mixed::open([name(0), name(1), name(2), name(3)]);
+            let mut guards: [Option<Either<'_>>; 4] = Default::default();
+            for (turn, at) in taken.into_iter().enumerate() {
+                guards[at] = Some(mixed.lock(at));
+                for held in &taken[..=turn] {
+                    assert!(mixed.refuses(*held));
+                }
+            }
+            for at in dropped {
+                drop(guards[at].take());
+                assert_eq!(mixed.find(at), Found::Free);
+            }
+        }
+    }
+    child::tell("whole");
+}
+
+#[test]
+fn refused_attempts_leave_every_other_lock_alone() {
+    let _dog = watchdog();
+    let (names, _locks) = Mixed::new();
+    let names = names.each_ref().map(|name| &**name);
+    let mut child = Child::spawn("relock", &names);
+    child.expect("whole");
+    child.finish();
 }
 
 fn digits(order: [usize; 4]) -> String {

@@ -45,6 +45,20 @@ fn nested_locks_of_a_killed_process_are_all_recovered() {
 }
 
 #[test]
+fn more_locks_than_are_listed_are_recovered_from_a_killed_process() {
+    let _dog = watchdog();
+    let locks: Vec<_> = (0..100).map(|_| pair("beyond")).collect();
+    let names: Vec<&str> = locks.iter().map(|(name, _)| &**name).collect();
+    let mut owner = spawn("nest", &names);
+    owner.expect("nested");
+    owner.kill();
+    for (_, mutex) in &locks {
+        inherited(mutex.lock_timeout(LONG)).mark_consistent();
+        clean(mutex);
+    }
+}
+
+#[test]
 fn nested_locks_of_a_thread_that_ended_are_all_recovered() {
     let _dog = watchdog();
     let locks: Vec<_> = (0..6).map(|_| pair("thread")).collect();
