@@ -15,12 +15,13 @@
 //!   between the two threads, as the kernel's own locks do.
 //! * **Time**: sleeping costs nothing and lasts until a call. Only when nobody can run any more has a
 //!   backstop passed: then the longest sleeper times out, and this is *counted*. Without deaths it must
-//!   never happen, as then a wake was lost; with deaths the model tells after which ones it did.
+//!   never happen, as then a wake was lost; with deaths the model tells after which ones it did. A timer
+//!   that fires while others can still run is somebody's [`futex::expire`].
 //!
 //! # What is not
 //! loom treats sequentially consistent accesses as acquire and release (fences are complete), never
-//! lets a load see a store that has not been executed yet, and remembers seven stores to each word. An
-//! early time-out, and the kernel's list of held locks, are left to the sweep and the storm.
+//! lets a load see a store that has not been executed yet, and remembers seven stores to each word. The
+//! kernel's list of held locks, signals, and threads of one process are left to the sweep and the storm.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -36,14 +37,10 @@ pub(crate) use runner::Model;
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use words::Words;
 
+pub(crate) mod futex;
 mod memory;
 mod runner;
 mod words;
-
-/// The kernel's format of a futex lock word, written down a second time on purpose.
-const WAITERS: u32 = 0x8000_0000;
-const OWNER_DIED: u32 = 0x4000_0000;
-const TID_MASK: u32 = 0x3fff_ffff;
 
 /// More backstops than any survivor needs.
 const MANY: usize = 20;
@@ -110,6 +107,9 @@ struct Person {
     /// Accesses to go before it is killed.
     countdown: Option<u32>,
     killed_at: Option<Place>,
+    ended: bool,
+    /// Whether the scenario waits for it to end.
+    awaited: bool,
     thread: Option<loom::thread::Thread>,
     /// Why its sleep ended, once it did.
     awake: Option<futex::Waited>,
@@ -172,6 +172,8 @@ impl World {
             pending: None,
             countdown,
             killed_at: None,
+            ended: false,
+            awaited: false,
             thread: None,
             awake: None,
             called: false,
@@ -204,6 +206,13 @@ impl World {
         assert!(expected, "a wake was lost: slept at {backstops:?}, and nobody died");
         assert!(backstops.len() < MANY, "somebody sleeps again and again: {backstops:?}");
         self.rouse(0, futex::Waited::TimedOut)
+    }
+
+    /// Somebody is at the end of its work.
+    fn end(&mut self, person: usize) -> Option<loom::thread::Thread> {
+        self.people[person].ended = true;
+        self.running += usize::from(self.people[person].awaited);
+        self.retire()
     }
 
     /// One who could run no longer can.
@@ -240,142 +249,10 @@ fn die(place: Place) -> ! {
     resume_unwind(Box::new(Killed));
 }
 
-// --- the kernel -----------------------------------------------------------------------------
-
-/// The twin of [`crate::os::futex`].
-pub(crate) mod futex {
-    use super::*;
-    use std::time::Duration;
-
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) enum Waited {
-        Woken,
-        Changed,
-        TimedOut,
-    }
-
-    #[track_caller]
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, _timeout: Duration) -> Waited {
-        sleep(word.key(), expected, || word.0.fetch_or(0, Ordering::Relaxed))
-    }
-
-    #[track_caller]
-    pub(crate) fn wait_low(word: &AtomicU64, expected: u32, _timeout: Duration) -> Waited {
-        sleep(word.key(), expected, || word.0.fetch_or(0, Ordering::Relaxed) as u32)
-    }
-
-    #[track_caller]
-    pub(crate) fn wake(word: &AtomicU32, count: u32) {
-        step("wake");
-        word.0.fetch_or(0, Ordering::Relaxed);
-        call(word.key(), count);
-    }
-
-    #[track_caller]
-    pub(crate) fn wake_low(word: &AtomicU64, count: u32) {
-        step("wake");
-        word.0.fetch_or(0, Ordering::Relaxed);
-        call(word.key(), count);
-    }
-
-    /// `read` changes nothing, but it sees the newest value, and loom takes it for a write: so it tries
-    /// both orders of a wait and a wake. Nothing else runs before the next access.
-    #[track_caller]
-    fn sleep(word: usize, expected: u32, read: impl Fn() -> u32) -> Waited {
-        step("wait");
-        if read() != expected {
-            return Waited::Changed;
-        }
-        let place = Place::new("sleep", Location::caller());
-        let me = me();
-        let dies = world(|world| {
-            world.asleep.push(Sleeper { word, person: me, place });
-            let person = &mut world.people[me];
-            person.sleeps += 1;
-            person.called = false;
-            person.awake = None;
-            let dies = person.countdown == Some(0);
-            person.countdown = if dies { None } else { person.countdown.map(|left| left - 1) };
-            dies
-        });
-        if dies {
-            // Killed asleep, at any moment from now on; perhaps somebody calls before.
-            read();
-            world(|world| world.asleep.retain(|sleeper| sleeper.person != me));
-            die(place);
-        }
-        let thread = loom::thread::current();
-        let roused = world(|world| {
-            world.people[me].thread = Some(thread);
-            world.retire()
-        });
-        unpark(roused);
-        loop {
-            if let Some(why) = world(|world| world.people[me].awake.take()) {
-                return why;
-            }
-            loom::thread::park();
-        }
-    }
-
-    /// Rouses sleepers of a word, the longest first.
-    pub(super) fn call(word: usize, count: u32) {
-        for _ in 0..count {
-            let roused = world(|world| {
-                let first = world.asleep.iter().position(|sleeper| sleeper.word == word)?;
-                Some(world.rouse(first, Waited::Woken))
-            });
-            let Some(thread) = roused else { return };
-            unpark(thread);
-        }
-    }
-}
-
 fn unpark(thread: Option<loom::thread::Thread>) {
     if let Some(thread) = thread {
         thread.unpark();
     }
-}
-
-/// What the kernel does for a thread that was killed, in this order: the pending word, the file lock.
-fn exit(place: Place) {
-    let me = me();
-    let (pending, called) = world(|world| {
-        let me = &mut world.people[me];
-        (me.pending.take(), me.called)
-    });
-    let last = pending.map_or(Last::Unarmed, |word| handle_futex_death(&word, tid(me)));
-    let alive = world(|world| {
-        world.death = Some(Death { place, last, called });
-        world.people[me].alive.clone()
-    });
-    alive.swap(0, Ordering::SeqCst);
-}
-
-/// The function of this name in `kernel/futex/core.c`, for a pending entry.
-fn handle_futex_death(word: &AtomicU64, tid: u32) -> Last {
-    let mut seen = word.0.fetch_or(0, Ordering::Relaxed);
-    loop {
-        let low = seen as u32;
-        if low & TID_MASK == 0 {
-            word.0.fetch_or(0, Ordering::Relaxed);
-            futex::call(word.key(), 1);
-            return Last::Woke;
-        }
-        if low & TID_MASK != tid {
-            return Last::Nothing;
-        }
-        let marked = seen & !u64::from(u32::MAX) | u64::from(low & WAITERS | OWNER_DIED);
-        match word.0.compare_exchange(seen, marked, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => break,
-            Err(now) => seen = now,
-        }
-    }
-    if seen as u32 & WAITERS != 0 {
-        word.0.fetch_or(0, Ordering::Relaxed);
-        futex::call(word.key(), 1);
-    }
-    Last::Marked
 }
 
 /// The twin of [`crate::os::clock`]: a deadline is a number of sleeps.
@@ -470,23 +347,27 @@ pub(crate) fn backstops() -> usize {
 /// A participant at work.
 pub(crate) struct Process<T> {
     thread: loom::thread::JoinHandle<Option<T>>,
-    owner: u32,
+    person: usize,
 }
 
 impl<T> Process<T> {
     /// The high half of the word of a lock that it owns.
     pub(crate) fn owner(&self) -> u32 {
-        self.owner
+        owner(self.person)
     }
 
     /// Waits until it has ended, or is dead.
     pub(crate) fn join(self) -> Result<T, Death> {
-        unpark(world(World::retire));
+        let roused = world(|world| {
+            if world.people[self.person].ended {
+                return None;
+            }
+            world.people[self.person].awaited = true;
+            world.retire()
+        });
+        unpark(roused);
         let result = self.thread.join().expect("a model's thread catches its death");
-        world(|world| {
-            world.running += 1;
-            result.ok_or_else(|| world.death.expect("a dead participant has a death"))
-        })
+        result.ok_or_else(|| world(|world| world.death.expect("a dead participant has a death")))
     }
 }
 
@@ -522,13 +403,14 @@ fn start<T: 'static>(
             Ok(result) => Some(result),
             Err(payload) if payload.is::<Killed>() => {
                 let place = world(|world| world.people[person].killed_at);
-                exit(place.expect("a killed thread died somewhere"));
+                futex::exit(place.expect("a killed thread died somewhere"));
                 None
             }
             Err(bug) => resume_unwind(bug),
         };
-        unpark(world(World::retire));
+        futex::barrier();
+        unpark(world(|world| world.end(person)));
         result
     });
-    Process { thread, owner: owner(person) }
+    Process { thread, person }
 }

@@ -6,21 +6,36 @@ use loom::sync::atomic as model;
 
 use super::{Fault, Ordering, Plant, me, step, world};
 
+/// A word, and something that every load of it writes. loom looks for the other order of two accesses
+/// only at the last one that matters to the later: when a thread loads a word and then writes it, its
+/// own load hides the earlier loads of others. So two loads of a word have an order, too.
+#[derive(Debug)]
+struct Loads<W> {
+    word: W,
+    order: model::AtomicU32,
+}
+
 macro_rules! atomic {
     ($name:ident, $int:ty) => {
         /// loom's atomic, with a place to die before each access.
         #[derive(Clone, Debug)]
         #[repr(transparent)]
-        pub(crate) struct $name(pub(super) Arc<model::$name>);
+        pub(crate) struct $name(Arc<Loads<model::$name>>);
 
         impl $name {
             #[track_caller]
             pub(crate) fn new(value: $int) -> $name {
-                $name(Arc::new(model::$name::new(value)))
+                let word = model::$name::new(value);
+                $name(Arc::new(Loads { word, order: model::AtomicU32::new(0) }))
             }
 
             pub(super) fn key(&self) -> usize {
                 Arc::as_ptr(&self.0).addr()
+            }
+
+            /// loom's atomic itself: for the kernel, which does not die.
+            pub(super) fn word(&self) -> &model::$name {
+                &self.0.word
             }
 
             #[track_caller]
@@ -29,7 +44,8 @@ macro_rules! atomic {
                     return same as $int;
                 }
                 step("load");
-                let seen = self.0.load(order);
+                self.0.order.store(0, Ordering::Relaxed);
+                let seen = self.word().load(order);
                 let me = me();
                 world(|world| world.people[me].seen = (self.key(), u64::from(seen)));
                 seen
@@ -38,13 +54,13 @@ macro_rules! atomic {
             #[track_caller]
             pub(crate) fn store(&self, value: $int, order: Ordering) {
                 step("store");
-                self.0.store(value, order);
+                self.word().store(value, order);
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $int, order: Ordering) -> $int {
                 step("swap");
-                self.0.swap(value, order)
+                self.word().swap(value, order)
             }
 
             #[track_caller]
@@ -56,19 +72,19 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$int, $int> {
                 step("compare_exchange");
-                self.0.compare_exchange(seen, new, success, failure)
+                self.word().compare_exchange(seen, new, success, failure)
             }
 
             #[track_caller]
             pub(crate) fn fetch_or(&self, bits: $int, order: Ordering) -> $int {
                 step("fetch_or");
-                self.0.fetch_or(bits, order)
+                self.word().fetch_or(bits, order)
             }
 
             #[track_caller]
             pub(crate) fn fetch_max(&self, value: $int, order: Ordering) -> $int {
                 step("fetch_max");
-                self.0.fetch_max(value, order)
+                self.word().fetch_max(value, order)
             }
         }
     };

@@ -49,6 +49,7 @@ impl Report {
         let needed = self.deaths.iter().filter(|(_, deaths)| deaths.backstops > 0);
         let mut names: Vec<_> =
             needed.map(|(place, _)| format!("{} {}", place.module(), place.op)).collect();
+        names.sort();
         names.dedup();
         names
     }

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use super::ring::{Pop, Push, Ring};
 use crate::loom_kernel::clock::Deadline;
-use crate::loom_kernel::{
-    AtomicU32, AtomicU64, Caller, Fault, Model, Ordering, Words, backstops, survivor, victim,
-};
+use crate::loom_kernel::{AtomicU32, AtomicU64, Caller, Fault, Model, Ordering, Words, victim};
 use crate::sync::event_count::EventCount;
 use crate::sync::robust_lock::RobustLock;
+
+mod sleeping;
 
 const SOME_TIME: Duration = Duration::from_millis(100);
 
@@ -151,6 +151,37 @@ impl Shared {
                 self.not_empty().wait(key, SOME_TIME);
             }
         }
+    }
+
+    /// A message, or nothing when the queue was shut down and is empty.
+    fn take_or_end(&self, me: &Caller) -> Option<Vec<u8>> {
+        let mut sink = Vec::with_capacity(64);
+        let ready = || self.ring().hint().is_some() || self.state.load(Ordering::Acquire) != OPEN;
+        loop {
+            if ready() {
+                match self.try_take(me, &mut sink) {
+                    Pop::Taken(_) => return Some(sink),
+                    Pop::Closed => return None,
+                    _ if self.state.load(Ordering::Acquire) == DRAIN => self.set_mark(me),
+                    _ => {}
+                }
+            }
+            let key = self.not_empty().prepare();
+            if !ready() {
+                self.not_empty().wait(key, SOME_TIME);
+            }
+        }
+    }
+
+    fn set_mark(&self, me: &Caller) {
+        let close = || self.ring().close();
+        self.locked(&self.tail_lock, me, close, |_| {}).expect("a sound ring");
+    }
+
+    fn shut_down(&self, me: &Caller, notify: impl Fn(&EventCount)) {
+        self.state.fetch_max(DRAIN, Ordering::SeqCst);
+        notify(self.not_empty());
+        self.set_mark(me);
     }
 
     /// Everything that is left, once nobody else is at work.
@@ -306,9 +337,9 @@ fn the_end_is_behind_the_last_message(closer_dies: bool) {
 
 #[test]
 fn a_put_and_a_shutdown_agree() {
-    let model = Model::new("ring: a shutdown, and a single producer that dies").preemptions(4);
+    let model = Model::new("ring: a shutdown, and a single producer that dies").preemptions(3);
     model.with_deaths(|| the_end_is_behind_the_last_message(false));
-    let model = Model::new("ring: a single producer, and a shutdown that dies").preemptions(4);
+    let model = Model::new("ring: a single producer, and a shutdown that dies").preemptions(3);
     model.with_deaths(|| the_end_is_behind_the_last_message(true));
 }
 
@@ -381,99 +412,12 @@ fn no_message_is_taken_twice() {
     });
 }
 
-// --- the queue: sleeping --------------------------------------------------------------------
-
-#[test]
-fn a_put_wakes_a_consumer_unless_the_producer_dies_on_the_way() {
-    let report = Model::new("queue: a consumer sleeps, the producer dies").with_deaths(|| {
-        let shared = Shared::at(0);
-        let (theirs, mine) = (shared.clone(), Caller::main());
-        let producer = victim(move |me| theirs.put(me, SHORT));
-        let others = shared.clone();
-        // Only if there is something to wait for: the sleeper cannot know.
-        let consumer = survivor(move |me| others.take(me));
-        let outcome = producer.join();
-        let rescued = outcome.is_err() && {
-            shared.put(&mine, OTHER);
-            true
-        };
-        let got = consumer.join().expect("it lives");
-        assert!(got == SHORT || rescued && got == OTHER);
-        if backstops() > 0 {
-            assert_eq!(got, SHORT, "slept, though a message was put by somebody who lives");
-        }
-    });
-    let after = report.backstop_after();
-    assert!(after.iter().any(|place| place == "event_count wake"), "{after:?}");
-}
-
-#[test]
-fn a_sleeping_producer_gets_the_room_of_a_message() {
-    Model::new("queue: a producer sleeps for room").run(|| {
-        let shared = Shared { maxsize: 1, ..Shared::at(0) };
-        let me = Caller::main();
-        shared.put(&me, SHORT);
-        let theirs = shared.clone();
-        let producer = survivor(move |me| theirs.put(me, OTHER));
-        assert_eq!(shared.take(&me), SHORT);
-        producer.join().expect("it lives");
-        assert_eq!(shared.drain().0, [OTHER]);
-    });
-}
-
-/// Two consumers may sleep while two messages are put, one by one: a call to one of them clears the
-/// mark of both.
-fn two_consumers_two_puts() {
-    let shared = Shared::at(0);
-    let consumers: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shared.clone();
-            survivor(move |me| theirs.take(me))
-        })
-        .collect();
-    shared.put(&Caller::main(), SHORT);
-    shared.put(&Caller::main(), OTHER);
-    let mut got: Vec<_> =
-        consumers.into_iter().map(|consumer| consumer.join().expect("it lives")).collect();
-    got.sort();
-    assert_eq!(got, [OTHER, SHORT]);
-}
-
-#[test]
-fn two_sleeping_consumers_get_two_messages() {
-    Model::new("queue: two consumers sleep, two puts").run(two_consumers_two_puts);
-}
-
-/// The same for producers and room.
-fn two_producers_two_takes() {
-    let shared = Shared { maxsize: 2, ..Shared::at(0) };
-    let me = Caller::main();
-    assert_eq!(shared.try_put(&me, &[SHORT, SHORT]), Push::Done);
-    let producers: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shared.clone();
-            survivor(move |me| theirs.put(me, OTHER))
-        })
-        .collect();
-    assert_eq!(shared.take(&me), SHORT);
-    assert_eq!(shared.take(&me), SHORT);
-    for producer in producers {
-        producer.join().expect("it lives");
-    }
-    assert_eq!(shared.drain().0, [OTHER, OTHER]);
-}
-
-#[test]
-fn two_sleeping_producers_get_the_room_of_two_messages() {
-    Model::new("queue: two producers sleep, two takes").run(two_producers_two_takes);
-}
-
 // --- the models can fail --------------------------------------------------------------------
 
 #[test]
 fn the_models_see_a_commit_before_the_body() {
     Model::new("ring: planted, commit before the body").planted(Fault::CommitBeforeBody).must_fail(
-        "a part of what was put",
+        "the record at the head is not one",
         |model| {
             model.with_deaths(|| a_put_is_whole_or_absent(0, &[LONG, SHORT]));
         },

@@ -1,7 +1,5 @@
 //! Names, numbers, headers, liveness and roles, tested below the public interface.
 
-use std::sync::atomic::Ordering;
-
 use super::area::Area;
 use super::error::SegmentError;
 use super::layout::ATTACH_BYTE;

@@ -15,6 +15,9 @@ const ASLEEP_FOR: Duration = Duration::from_millis(50);
 /// merely busy leaves runnable processes behind.
 const ASLEEP_LOOKS: u32 = 90;
 
+/// Who could not look for so long cannot tell a stall from a machine that gave nobody any time.
+const BLIND: Duration = Duration::from_millis(250);
+
 pub struct Pulse {
     value: u64,
     since: Instant,
@@ -60,9 +63,10 @@ impl Pulse {
         calm: bool,
         sleeping: impl FnOnce() -> bool,
     ) -> Duration {
-        self.blind = self.blind.max(self.looked.elapsed());
+        let away = self.looked.elapsed();
+        self.blind = self.blind.max(away);
         self.looked = Instant::now();
-        if value != self.value || stopped {
+        if value != self.value || stopped || away > BLIND {
             self.value = value;
             self.restart();
             return Duration::ZERO;

@@ -33,8 +33,8 @@ pub fn run(
     let is_mark = |line: &&str| line.contains(" getppid");
     let thread = ended.clone().find(is_mark).and_then(|line| line.split_whitespace().next());
     let own: Vec<&str> = ended.filter(|line| line.split_whitespace().next() == thread).collect();
-    let first = own.iter().position(|line| is_mark(line)).expect("a mark");
-    let last = own.iter().rposition(|line| is_mark(line)).expect("a mark");
+    let first = own.iter().position(&is_mark).expect("a mark");
+    let last = own.iter().rposition(is_mark).expect("a mark");
     assert!(first < last, "two marks");
     Some(own[first + 1..last].iter().map(|line| line.to_string()).collect())
 }

@@ -7,10 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, Effort, Point, Scenario};
-use crate::options::Options;
+use crate::engine::{self, Course, Effort, Point, Scenario};
+use crate::options::{Options, Size};
 use crate::ptrace;
 use crate::tally;
+use crate::tracee::STEPS;
 
 /// A point that takes longer than this hangs.
 const STUCK: Duration = Duration::from_secs(20);
@@ -24,7 +25,7 @@ struct Said {
 
 /// Sweeps what was asked for.
 pub fn run(scenarios: &[Scenario], options: &Options) -> ExitCode {
-    let wanted: Vec<&Scenario> = scenarios.iter().filter(|s| options.wants(&s.name)).collect();
+    let mut wanted: Vec<&Scenario> = scenarios.iter().filter(|s| options.wants(&s.name)).collect();
     if let Some(unknown) = options.only.iter().find(|o| !scenarios.iter().any(|s| s.name == **o)) {
         eprintln!("sweep: no such operation: {unknown} (see --list)");
         return ExitCode::from(2);
@@ -35,13 +36,22 @@ pub fn run(scenarios: &[Scenario], options: &Options) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if cfg!(debug_assertions) && !wanted.is_empty() {
-        println!("sweep: an unoptimised build, so only a sample; use --release");
+    if options.size == Size::Glance {
+        wanted.retain(|scenario| scenario.hot && matches!(scenario.course, Course::Through));
+        println!("sweep: a glance only, as this build is not optimised; all of it with --release");
+    }
+    let foreign = |scenario: &&Scenario| scenario.name.contains("foreign");
+    let mut ignored = 0;
+    if wanted.iter().any(foreign) && ptrace::in_new_namespace(|| Ok(())).is_err() {
+        let all = wanted.len();
+        wanted.retain(|scenario| !foreign(scenario));
+        ignored = all - wanted.len();
+        println!("sweep: {ignored} operations need the right to make a PID namespace");
     }
     println!("\nrunning {} operations", wanted.len());
     let start = Instant::now();
     let all = gather(&wanted, options);
-    finish(&all, options, start)
+    finish(&all, ignored, options, start)
 }
 
 fn gather(wanted: &[&Scenario], options: &Options) -> Vec<Said> {
@@ -102,7 +112,7 @@ fn send(scenario: &Scenario, cpu: usize, options: &Options) -> Said {
     said
 }
 
-fn finish(all: &[Said], options: &Options, start: Instant) -> ExitCode {
+fn finish(all: &[Said], ignored: usize, options: &Options, start: Instant) -> ExitCode {
     let rows: Vec<Vec<String>> = all.iter().filter_map(|said| said.row.clone()).collect();
     println!("\n{}", tally::aligned(&rows));
     if let Some(path) = &options.markdown
@@ -125,7 +135,7 @@ fn finish(all: &[Said], options: &Options, start: Instant) -> ExitCode {
     let seconds = start.elapsed().as_secs_f64();
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(
-        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
+        "test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored; 0 measured; \
          0 filtered out; finished in {seconds:.2}s\n"
     );
     let good = if options.expect_failure { failed > 0 } else { failed == 0 };
@@ -145,6 +155,8 @@ pub fn stepper(scenarios: &[Scenario], arguments: &[String]) -> ExitCode {
     // Without either the sweep is only slower.
     let _ = cpu.parse().map(ptrace::pin);
     ptrace::fix_addresses();
+    // Of an earlier process with our number, which was killed.
+    remove_segments();
     let effort = Effort { points: points.parse().unwrap_or(0), only: Point::parse(point) };
 
     static PATTED: AtomicU64 = AtomicU64::new(0);
@@ -154,13 +166,14 @@ pub fn stepper(scenarios: &[Scenario], arguments: &[String]) -> ExitCode {
         let (mut last, mut since) = (0, Instant::now());
         while since.elapsed() < STUCK {
             std::thread::sleep(STUCK / 20);
-            let now = PATTED.load(Ordering::Relaxed);
+            let now = PATTED.load(Ordering::Relaxed) + STEPS.load(Ordering::Relaxed);
             if now != last {
                 (last, since) = (now, Instant::now());
             }
         }
         let point = seen.lock().map(|point| point.clone()).unwrap_or_default();
         println!("fail\t{point}\tthe survivors of {title} hang here");
+        remove_segments();
         std::process::exit(1);
     });
     let tally = engine::sweep(scenario, effort, &|point| {
@@ -171,4 +184,17 @@ pub fn stepper(scenarios: &[Scenario], arguments: &[String]) -> ExitCode {
     });
     print!("{}", tally.lines());
     ExitCode::SUCCESS
+}
+
+/// Removes whatever is named after this process.
+fn remove_segments() {
+    let ours = format!("test-{}-", std::process::id());
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let name = file.to_str().and_then(|file| file.strip_prefix("steadfast."));
+        if name.is_some_and(|name| name.starts_with(&ours)) {
+            // Best effort: it may be gone already.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }

@@ -170,7 +170,7 @@ impl Stage for EndStage {
 pub fn all() -> Vec<Scenario> {
     let plan = |how, fill, maxsize, sleeper| Plan { how, fill, maxsize, sleeper, earlier: None };
     let left = Earlier { scenario: "put", act: Act::Put(40), spot: Spot::Committed };
-    let some = 60;
+    let some = 25;
     [
         ("shutdown_drain", 0, plan(Shutdown::Drain, 3, 0, None)),
         ("shutdown_now", 0, plan(Shutdown::Now, 3, 0, None)),

@@ -111,6 +111,11 @@ pub trait Stage {
     /// What the victim is told: the names of its segments.
     fn names(&self) -> Vec<String>;
 
+    /// The victim has a PID namespace of its own.
+    fn foreign(&self) -> bool {
+        false
+    }
+
     /// The victim stands before the operation: make the state in which it shall begin.
     fn ready(&mut self, _lane: &mut Lane) -> Result<(), String> {
         Ok(())
@@ -252,7 +257,7 @@ fn start(scenario: &Scenario, stage: &dyn Stage) -> Result<Tracee, String> {
     let names = stage.names();
     let mut arguments = vec!["victim", &scenario.name];
     arguments.extend(names.iter().map(String::as_str));
-    Tracee::start(&arguments)
+    if stage.foreign() { Tracee::start_foreign(&arguments) } else { Tracee::start(&arguments) }
 }
 
 /// Leads one victim through the whole operation, step by step. `None`: a sleep was over before it

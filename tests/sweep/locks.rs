@@ -39,6 +39,8 @@ pub enum Others {
     Owner,
     /// The same, and a live process that went to sleep after the victim.
     OwnerAndSleeper,
+    /// Nobody, and the victim has a PID namespace of its own.
+    OtherNamespace,
 }
 
 /// A lock that was woken later than this looked for itself: its first sleep has 2 ms, and each one
@@ -186,9 +188,13 @@ impl Stage for LockStage {
         names
     }
 
+    fn foreign(&self) -> bool {
+        self.others == Others::OtherNamespace
+    }
+
     fn ready(&mut self, lane: &mut Lane) -> Result<(), String> {
         match self.others {
-            Others::Nobody | Others::DeadOwner => Ok(()),
+            Others::Nobody | Others::DeadOwner | Others::OtherNamespace => Ok(()),
             Others::Sleeper => self.send_to_sleep(lane),
             Others::Owner | Others::OwnerAndSleeper => {
                 self.held = true;
@@ -211,7 +217,11 @@ impl Stage for LockStage {
     }
 
     fn dying(&mut self, pid: i32) -> Result<(), String> {
-        self.owned = self.words.owned_by(LOCK, pid)?;
+        self.owned = if self.foreign() {
+            self.words.foreign_owner(LOCK)?
+        } else {
+            self.words.owned_by(LOCK, pid)?
+        };
         if self.owned && self.held {
             return Err("the victim owns a lock that somebody else holds".into());
         }
@@ -219,7 +229,8 @@ impl Stage for LockStage {
     }
 
     fn survive(&mut self, lane: &mut Lane, death: &Death) -> Result<Account, String> {
-        let marked = !self.owned || self.sleeping || self.words.owner_died(LOCK)?;
+        let marked =
+            !self.owned || self.sleeping || self.foreign() || self.words.owner_died(LOCK)?;
         if self.held {
             self.release(lane)?;
         }
@@ -276,7 +287,7 @@ fn scenario(kind: Kind, name: &str, act: Act, others: Others, late: usize) -> Sc
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let some = 60;
+    let some = 10;
     let mut all = Vec::new();
     for kind in [Kind::Futex, Kind::Pthread] {
         all.extend([
@@ -289,6 +300,10 @@ pub fn all() -> Vec<Scenario> {
             scenario(kind, "lock_waits", Act::Lock, Others::Owner, some),
             scenario(kind, "lock_woken_of_two", Act::Lock, Others::OwnerAndSleeper, some),
         ]);
+    }
+    for (name, act) in [("lock", Act::Lock), ("unlock", Act::Unlock), ("change", Act::Change)] {
+        let name = format!("foreign_{name}");
+        all.push(scenario(Kind::Futex, &name, act, Others::OtherNamespace, some));
     }
     all
 }

@@ -22,6 +22,9 @@ Exit codes: 0 all passed, 1 something failed, 2 usage";
 /// How much is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
+    /// A few points of the short hot operations: all that is worth while in a build that is not
+    /// optimised. It has ten times the instructions, and they are not the ones that run elsewhere.
+    Glance,
     /// A few points of everything.
     Quick,
     /// The hot operations whole, a sample of the rest.
@@ -39,6 +42,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// Only operations with one of these in their names; empty = all.
     pub filters: Vec<String>,
+    /// A filter is the whole name.
+    pub exact: bool,
     /// Only this point.
     pub point: Option<Point>,
     /// Where to write the table.
@@ -60,13 +65,12 @@ pub enum Parsed {
 impl Options {
     /// Reads the arguments.
     pub fn parse(arguments: &[String]) -> Result<Parsed, String> {
-        // An unoptimised build has ten times the instructions, and they are not the ones that run
-        // elsewhere: a sample has to do.
-        let size = if cfg!(debug_assertions) { Size::Quick } else { Size::Usual };
+        let size = if cfg!(debug_assertions) { Size::Glance } else { Size::Usual };
         let mut options = Options {
             size,
             only: Vec::new(),
             filters: Vec::new(),
+            exact: false,
             point: None,
             markdown: None,
             expect_failure: false,
@@ -80,7 +84,12 @@ impl Options {
             match argument.as_str() {
                 "--full" => options.size = Size::Full,
                 "--quick" => options.size = Size::Quick,
-                "--only" => options.only.push(value()?),
+                "--only" => {
+                    options.only.push(value()?);
+                    if options.size == Size::Glance {
+                        options.size = Size::Quick;
+                    }
+                }
                 "--point" => {
                     let point = value()?;
                     let parsed = Point::parse(&point);
@@ -97,8 +106,9 @@ impl Options {
                 "--format" | "--color" | "--test-threads" | "--skip" | "--logfile" => {
                     value()?;
                 }
-                "--exact" | "--nocapture" | "--no-capture" | "--quiet" | "-q"
-                | "--include-ignored" | "--show-output" => {}
+                "--exact" => options.exact = true,
+                "--nocapture" | "--no-capture" | "--quiet" | "-q" | "--include-ignored"
+                | "--show-output" => {}
                 option if option.starts_with("--format=") || option.starts_with("--color=") => {}
                 option if option.starts_with("--test-threads=") => {}
                 option if option.starts_with('-') => {
@@ -115,7 +125,11 @@ impl Options {
     /// Whether this operation was asked for.
     pub fn wants(&self, name: &str) -> bool {
         let only = self.only.is_empty() || self.only.iter().any(|only| only == name);
-        let filter = self.filters.is_empty() || self.filters.iter().any(|f| name.contains(f));
+        let filter = self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| if self.exact { name == filter } else { name.contains(filter) });
         only && filter
     }
 
@@ -126,6 +140,7 @@ impl Options {
             Size::Usual if hot => 0,
             Size::Usual => 60,
             Size::Quick => 40,
+            Size::Glance => 20,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::arch::asm;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 /// What `waitpid` said about a victim.
@@ -189,4 +190,16 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 pub fn fix_addresses() {
     // SAFETY: a flag word of the calling process, taken by value.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+}
+
+/// Runs `start` so that the process it starts is the first one of a new PID namespace. Needs the
+/// right to make one.
+pub fn in_new_namespace<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let home = std::fs::File::open("/proc/self/ns/pid")?;
+    // SAFETY: a flag taken by value; only the processes that this thread starts are concerned.
+    check(unsafe { libc::unshare(libc::CLONE_NEWPID) }.into())?;
+    let started = start();
+    // SAFETY: a descriptor of ours, of this process's own namespace: later ones start there again.
+    check(unsafe { libc::setns(home.as_raw_fd(), libc::CLONE_NEWPID) }.into())?;
+    started
 }

@@ -65,6 +65,8 @@ pub struct Plan {
     pub second: Option<Sleeper>,
     /// What the survivors do first.
     pub first: First,
+    /// The victim has a PID namespace of its own.
+    pub foreign: bool,
     /// A victim that dies before this one begins.
     pub earlier: Option<Earlier>,
 }
@@ -81,6 +83,7 @@ impl Plan {
             sleeper: None,
             second: None,
             first: First::Get,
+            foreign: false,
             earlier: None,
         }
     }
@@ -297,6 +300,10 @@ impl QueueStage {
 impl Stage for QueueStage {
     fn names(&self) -> Vec<String> {
         vec![self.name.to_string()]
+    }
+
+    fn foreign(&self) -> bool {
+        self.plan.foreign
     }
 
     fn ready(&mut self, lane: &mut Lane) -> Result<(), String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::{Account, State};
 
-/// A machine that is busy with other things makes this many survivors late.
+/// A machine that is busy with other things makes this many survivors late, and one in a hundred.
 const NOISE: usize = 4;
 
 /// The result of one operation.
@@ -68,7 +68,7 @@ impl Tally {
     /// Fails when survivors were late after more than `allowed` per cent of the points, or when a
     /// whole sweep has seen only one side of the operation.
     pub fn judge(&mut self, allowed: usize, whole: bool) {
-        let most = self.points() * allowed / 100 + NOISE;
+        let most = self.points() * (allowed + 1) / 100 + NOISE;
         if self.late > most {
             let what = format!("{} survivors needed the backstop, at most {most} may", self.late);
             self.fail("all", &what);

@@ -6,7 +6,8 @@
 
 use crate::ptrace::{self, Wait};
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Where a victim came to rest.
@@ -60,6 +61,12 @@ impl Path {
     }
 }
 
+/// Steps made so far: a sign of life for watchdogs.
+pub static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// No operation has so many instructions.
+const ENDLESS: usize = 2_000_000;
+
 /// A process that is traced by this thread. Killed and reaped when dropped.
 pub struct Tracee {
     pid: i32,
@@ -78,10 +85,22 @@ fn say(what: &str) -> impl Fn(io::Error) -> String + '_ {
 impl Tracee {
     /// Starts this executable again with `arguments` and waits until it stands at its first marker.
     pub fn start(arguments: &[&str]) -> Result<Self, String> {
+        Self::start_by(arguments, |command| command.spawn())
+    }
+
+    /// The same in a PID namespace of its own: the kernel cannot find its locks.
+    pub fn start_foreign(arguments: &[&str]) -> Result<Self, String> {
+        Self::start_by(arguments, |command| ptrace::in_new_namespace(|| command.spawn()))
+    }
+
+    fn start_by(
+        arguments: &[&str],
+        spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
+    ) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(say("current_exe"))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        let child = command.spawn().map_err(say("start a victim"))?;
+        let child = spawn(&mut command).map_err(say("start a victim"))?;
         let pid = child.id().cast_signed();
         let mut victim = Self { pid, gone: false };
         match victim.settle(false)? {
@@ -158,6 +177,7 @@ impl Tracee {
     /// Runs one instruction.
     pub fn step(&mut self) -> Result<Stop, String> {
         let (_, _, waits) = self.call()?;
+        STEPS.fetch_add(1, Ordering::Relaxed);
         ptrace::step(self.pid).map_err(say("PTRACE_SINGLESTEP"))?;
         self.settle(waits)
     }
@@ -174,8 +194,9 @@ impl Tracee {
     /// after each step whether the watched bytes have changed.
     pub fn record(&mut self, changed: &mut dyn FnMut(bool) -> bool) -> Result<Path, String> {
         let mut path = Path::default();
-        loop {
+        while path.steps.len() < ENDLESS {
             let (address, call, waits) = self.call()?;
+            STEPS.fetch_add(1, Ordering::Relaxed);
             if call {
                 path.calls.push(path.steps.len());
                 path.waits += usize::from(waits);
@@ -194,6 +215,7 @@ impl Tracee {
                 return Ok(path);
             }
         }
+        Err(format!("the operation is not over after {ENDLESS} instructions"))
     }
 
     /// Steps until `there` is true, and keeps the way.

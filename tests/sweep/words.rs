@@ -13,6 +13,8 @@ pub const LOCK: u64 = 128;
 pub const HEAD_LOCK: u64 = 256;
 
 const TID_MASK: u32 = (1 << 30) - 1;
+/// In place of a thread id that means nothing here.
+const FOREIGN: u32 = 1 << 29;
 const OWNER_DIED: u32 = 1 << 30;
 
 /// The words of one segment.
@@ -42,6 +44,11 @@ impl Words {
     pub fn owned_by(&self, offset: u64, tid: i32) -> Result<bool, String> {
         let low = self.at(offset)? as u32;
         Ok(low & TID_MASK == tid.cast_unsigned())
+    }
+
+    /// Whether the lock word at `offset` names a participant of another PID namespace.
+    pub fn foreign_owner(&self, offset: u64) -> Result<bool, String> {
+        Ok(self.at(offset)? as u32 & FOREIGN != 0)
     }
 
     /// Whether the lock word at `offset` says that its owner died.

@@ -34,7 +34,7 @@ pub fn count(arguments: &[String]) {
 fn raise(pair: &mut Pair, round: u64) {
     assert_eq!(pair.first, pair.second, "two owners at once");
     pair.first = std::hint::black_box(pair.first) + 1;
-    if round % 97 == 0 {
+    if round.is_multiple_of(97) {
         std::thread::yield_now(); // lets the others run into the lock
     }
     pair.second = std::hint::black_box(pair.second) + 1;

@@ -1,0 +1,127 @@
+//! Models of the whole: locks, ring and sleeping together.
+
+use super::*;
+use crate::loom_kernel::{backstops, survivor};
+
+#[test]
+fn a_put_wakes_a_consumer_unless_the_producer_dies_on_the_way() {
+    let report = Model::new("queue: a consumer sleeps, the producer dies").with_deaths(|| {
+        let shared = Shared::at(0);
+        let (theirs, others) = (shared.clone(), shared.clone());
+        let producer = victim(move |me| theirs.put(me, SHORT));
+        let consumer = survivor(move |me| others.take(me));
+        let outcome = producer.join();
+        let committed = shared.words.at(0).load(Ordering::Acquire) != 0;
+        assert!(committed || outcome.is_err());
+        if !committed {
+            shared.put(&Caller::main(), OTHER);
+        }
+        let got = consumer.join().expect("it lives");
+        assert_eq!(got, if committed { SHORT } else { OTHER });
+        assert!(committed || backstops() == 0, "slept, though somebody put who lives");
+    });
+    let expected = [
+        "event_count compare_exchange", // the look, or the call
+        "event_count load",
+        "event_count wake",
+        "ring store",       // the tail
+        "robust_lock swap", // the unlock
+    ];
+    assert_eq!(report.backstop_after(), expected);
+}
+
+#[test]
+fn a_sleeping_producer_gets_the_room_of_a_message() {
+    Model::new("queue: a producer sleeps for room").run(|| {
+        let shared = Shared { maxsize: 1, ..Shared::at(0) };
+        let me = Caller::main();
+        shared.put(&me, SHORT);
+        let theirs = shared.clone();
+        let producer = survivor(move |me| theirs.put(me, OTHER));
+        assert_eq!(shared.take(&me), SHORT);
+        producer.join().expect("it lives");
+        assert_eq!(shared.drain().0, [OTHER]);
+    });
+}
+
+/// Two consumers may sleep while two messages are put, one by one: a call to one of them clears the
+/// mark of both.
+fn two_consumers_two_puts() {
+    let shared = Shared::at(0);
+    let consumers: Vec<_> = (0..2)
+        .map(|_| {
+            let theirs = shared.clone();
+            survivor(move |me| theirs.take(me))
+        })
+        .collect();
+    shared.put(&Caller::main(), SHORT);
+    shared.put(&Caller::main(), OTHER);
+    let mut got: Vec<_> =
+        consumers.into_iter().map(|consumer| consumer.join().expect("it lives")).collect();
+    got.sort();
+    assert_eq!(got, [OTHER, SHORT]);
+}
+
+#[test]
+fn two_sleeping_consumers_get_two_messages() {
+    Model::new("queue: two consumers sleep, two puts").run(two_consumers_two_puts);
+}
+
+/// The same for producers and room.
+fn two_producers_two_takes() {
+    let shared = Shared { maxsize: 2, ..Shared::at(0) };
+    let me = Caller::main();
+    assert_eq!(shared.try_put(&me, &[SHORT, SHORT]), Push::Done);
+    let producers: Vec<_> = (0..2)
+        .map(|_| {
+            let theirs = shared.clone();
+            survivor(move |me| theirs.put(me, OTHER))
+        })
+        .collect();
+    assert_eq!(shared.take(&me), SHORT);
+    assert_eq!(shared.take(&me), SHORT);
+    for producer in producers {
+        producer.join().expect("it lives");
+    }
+    assert_eq!(shared.drain().0, [OTHER, OTHER]);
+}
+
+#[test]
+fn two_sleeping_producers_get_the_room_of_two_messages() {
+    Model::new("queue: two producers sleep, two takes").run(two_producers_two_takes);
+}
+
+/// Two consumers may sleep while a message is put and the queue is ended: the call for the message
+/// clears the mark of both, the end must reach the other all the same.
+fn two_consumers_and_the_end(notify: impl Fn(&EventCount)) {
+    let shared = Shared::at(0);
+    let me = Caller::main();
+    let consumers: Vec<_> = (0..2)
+        .map(|_| {
+            let theirs = shared.clone();
+            survivor(move |me| theirs.take_or_end(me))
+        })
+        .collect();
+    shared.put(&me, SHORT);
+    shared.shut_down(&me, notify);
+    let got: Vec<_> =
+        consumers.into_iter().map(|consumer| consumer.join().expect("it lives")).collect();
+    assert_eq!(got.iter().flatten().count(), 1);
+}
+
+#[test]
+fn all_who_sleep_learn_of_the_end() {
+    Model::new("queue: two consumers sleep, a put, a shutdown")
+        .preemptions(1)
+        .run(|| two_consumers_and_the_end(EventCount::notify_all));
+}
+
+#[test]
+fn the_models_see_a_shutdown_that_trusts_the_mark() {
+    Model::new("queue: planted, a shutdown calls only who is marked").must_fail(
+        "a wake was lost",
+        |model| {
+            model.run(|| two_consumers_and_the_end(|event| event.notify(u32::MAX)));
+        },
+    );
+}
