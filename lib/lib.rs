@@ -99,5 +99,6 @@ mod sync {
 mod queue {
     mod loom_tests;
     mod record;
+    mod recovery;
     mod ring;
 }

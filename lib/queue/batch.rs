@@ -1,5 +1,11 @@
 //! Messages got together, in buffers that are used again.
 
+use std::borrow::Borrow;
+
+use crate::message::Message;
+
+use super::{GetError, PutError};
+
 /// At most so many messages are taken at a time, however many are asked for.
 const MOST: usize = 4096;
 
@@ -71,4 +77,32 @@ impl Batch {
         self.bytes.reserve(likely.max(first));
         self.ends.reserve(max);
     }
+}
+
+/// All messages' bytes in one buffer.
+pub(super) fn encode_all<T: Message + ?Sized, B: Borrow<T>>(
+    items: &[B],
+) -> Result<Batch, PutError> {
+    let mut batch = Batch::new();
+    batch.ends.reserve(items.len());
+    for item in items {
+        item.borrow().append_to(&mut batch.bytes).map_err(PutError::Serialize)?;
+        batch.ends.push(batch.bytes.len());
+    }
+    Ok(batch)
+}
+
+/// The bytes of all messages, asked for once: `Borrow` is the caller's code, which has no business under
+/// a lock and may give something else each time.
+pub(super) fn borrow_all<'i, T, B>(items: &'i [B]) -> Vec<&'i [u8]>
+where
+    T: Message + ?Sized + 'i,
+    B: Borrow<T>,
+{
+    items.iter().map(|item| item.borrow().bytes()).collect()
+}
+
+/// The values of a batch.
+pub(super) fn decode_all<T: Message + ?Sized>(batch: &Batch) -> Result<Vec<T::Owned>, GetError> {
+    batch.iter().map(|bytes| T::from_bytes(bytes).map_err(GetError::Deserialize)).collect()
 }

@@ -10,6 +10,7 @@ use crate::message::Message;
 use crate::os::clock::Deadline;
 use crate::segment::{Segment, SegmentError};
 
+use super::batch::{borrow_all, decode_all, encode_all};
 use super::object::{Shared, state};
 use super::{Batch, Consumer, GetError, NotClosed, Producer, PutError, QueueOptions};
 
@@ -445,34 +446,6 @@ impl Queue<[u8]> {
     ) -> Result<(), GetError> {
         self.get_batch_until(batch, max, Deadline::after(timeout)).map_err(timed_out_get)
     }
-}
-
-/// All messages' bytes in one buffer.
-pub(super) fn encode_all<T: Message + ?Sized, B: Borrow<T>>(
-    items: &[B],
-) -> Result<Batch, PutError> {
-    let mut batch = Batch::new();
-    batch.ends.reserve(items.len());
-    for item in items {
-        item.borrow().append_to(&mut batch.bytes).map_err(PutError::Serialize)?;
-        batch.ends.push(batch.bytes.len());
-    }
-    Ok(batch)
-}
-
-/// The bytes of all messages, asked for once: `Borrow` is the caller's code, which has no business under
-/// a lock and may give something else each time.
-pub(super) fn borrow_all<'i, T, B>(items: &'i [B]) -> Vec<&'i [u8]>
-where
-    T: Message + ?Sized + 'i,
-    B: Borrow<T>,
-{
-    items.iter().map(|item| item.borrow().bytes()).collect()
-}
-
-/// The values of a batch.
-pub(super) fn decode_all<T: Message + ?Sized>(batch: &Batch) -> Result<Vec<T::Owned>, GetError> {
-    batch.iter().map(|bytes| T::from_bytes(bytes).map_err(GetError::Deserialize)).collect()
 }
 
 /// What a call with a time-out reports, also when the time-out was zero.

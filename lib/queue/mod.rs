@@ -11,6 +11,7 @@ mod object;
 mod options;
 mod put;
 mod record;
+mod recovery;
 mod ring;
 mod roles;
 mod shutdown;

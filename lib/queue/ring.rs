@@ -21,7 +21,7 @@
 //!
 //! Killed before 3: the header at `tail` is still 0, and the next producer writes over the rest.
 //! Killed between 3 and 4: the next producer finds a header at `tail` that is not 0, and moves `tail`
-//! over it ([`Ring::roll_tail`]); the 0 behind the last record ends that. The invariant holds in all
+//! over it (`Ring::roll_tail`, in [`super::recovery`]); the 0 behind the last record ends that. The invariant holds in all
 //! cases. A single producer commits by compare-and-swap from 0, because a shutdown may put its mark
 //! there at the same moment; with a lock that cannot happen.
 //!
@@ -303,95 +303,16 @@ impl Ring<'_> {
         Push::Done
     }
 
-    /// The write side's recovery: moves the tail over what a dead producer committed but did not
-    /// count. Gives the tail, or `None` if the queue was closed there. Idempotent; its only store is
-    /// the tail, so a recoverer may die anywhere.
-    #[cold]
-    pub(crate) fn roll_tail(&self) -> Result<Option<Cursor>, Corrupt> {
-        let start = Cursor::from_word(self.tail.load(Ordering::Relaxed));
-        let mut tail = start;
-        loop {
-            let closed = match self.header(tail.pos) {
-                Header::Message { units, .. } => {
-                    tail.pos = tail.pos.wrapping_add(units);
-                    tail.count = tail.count.wrapping_add(1);
-                    None
-                }
-                Header::Pad { units } => {
-                    tail.pos = tail.pos.wrapping_add(units);
-                    None
-                }
-                Header::Empty => Some(false),
-                Header::Closed => Some(true),
-                Header::Corrupt => return Err(Corrupt("a record behind the tail is not one")),
-            };
-            if let Some(closed) = closed {
-                if tail != start {
-                    self.tail.store(tail.word(), Ordering::Release);
-                }
-                return Ok((!closed).then_some(tail));
-            }
-            if tail.pos.wrapping_sub(start.pos) >= self.words.units() {
-                return Err(Corrupt("the records behind the tail fill more than the ring"));
-            }
-        }
-    }
-
-    /// Puts the mark that ends the queue at the tail. The caller owns the write side, or the write
-    /// side has a single role and its owner refuses new puts; that one may commit once more
-    /// meanwhile, then the mark goes behind it.
-    pub(crate) fn close(&self) -> Result<(), Corrupt> {
-        // One attempt for each message that may still come in: one, but a peer may misbehave.
-        for _ in 0..1000 {
-            let Some(tail) = self.roll_tail_quietly()? else { return Ok(()) };
-            let mark = record::closed(tail.pos);
-            let header = self.words.at(tail.pos);
-            if header.compare_exchange(0, mark, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                return Ok(());
-            }
-        }
-        Err(Corrupt("a producer goes on after the shutdown"))
-    }
-
-    /// Where the tail is, found without writing it: a single producer may be about to.
-    fn roll_tail_quietly(&self) -> Result<Option<Cursor>, Corrupt> {
-        let mut tail = Cursor::from_word(self.tail.load(Ordering::Acquire));
-        for _ in 0..=self.words.units() {
-            match self.header(tail.pos) {
-                Header::Message { units, .. } | Header::Pad { units } => {
-                    tail.pos = tail.pos.wrapping_add(units);
-                }
-                Header::Empty => return Ok(Some(tail)),
-                Header::Closed => return Ok(None),
-                Header::Corrupt => return Err(Corrupt("a record behind the tail is not one")),
-            }
-        }
-        Err(Corrupt("the records behind the tail fill more than the ring"))
-    }
-
-    /// How many messages there are from the head to the mark that ends the queue, found by going
-    /// through them.
-    pub(crate) fn count_left(&self) -> Result<u32, Corrupt> {
-        let mut at = Cursor::from_word(self.head.load(Ordering::Acquire)).pos;
-        for count in 0..=self.words.units() {
-            match self.front_at(at)? {
-                Front::Message { next, .. } => at = next,
-                Front::Empty | Front::Closed => return Ok(count),
-            }
-        }
-        Err(Corrupt("the records behind the head fill more than the ring"))
-    }
-
     /// The header at a position, checked.
     #[inline]
-    fn header(&self, position: u32) -> Header {
+    pub(super) fn header(&self, position: u32) -> Header {
         let word = self.words.at(position).load(Ordering::Acquire);
         record::read(word, position, self.words.index(position), self.words.units())
     }
 
     /// What stands at `position` of the read side, behind the padding if there is any.
     #[inline]
-    fn front_at(&self, position: u32) -> Result<Front, Corrupt> {
+    pub(super) fn front_at(&self, position: u32) -> Result<Front, Corrupt> {
         let (mut at, mut padded) = (position, false);
         loop {
             return match self.header(at) {

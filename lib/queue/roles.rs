@@ -13,7 +13,8 @@ use crate::message::Message;
 use crate::os::clock::Deadline;
 use crate::segment::{Role, RoleClaim, Segment, SegmentError};
 
-use super::handle::{borrow_all, decode_all, encode_all, timed_out_get, timed_out_put};
+use super::batch::{borrow_all, decode_all, encode_all};
+use super::handle::{timed_out_get, timed_out_put};
 use super::object::Shared;
 use super::{Batch, GetError, PutError, View, WriteGuard};
 

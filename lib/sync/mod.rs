@@ -6,6 +6,7 @@
 mod caller;
 pub(crate) mod event_count;
 mod futex_lock;
+mod lock_error;
 mod mutex;
 mod pthread_lock;
 pub(crate) mod robust_lock;
@@ -13,6 +14,7 @@ mod shareable;
 
 pub(crate) use caller::Caller;
 pub use futex_lock::Futex;
-pub use mutex::{LockError, Mutex, MutexGuard, PthreadMutex, PthreadMutexGuard, RobustMutex};
+pub use lock_error::LockError;
+pub use mutex::{Mutex, MutexGuard, PthreadMutex, PthreadMutexGuard, RobustMutex};
 pub use pthread_lock::Pthread;
 pub use shareable::Shareable;

@@ -17,12 +17,16 @@ pub fn state(pid: i32, tid: i32) -> Option<char> {
 
 /// Whether a thread sleeps in a futex call (or, where that cannot be read, sleeps).
 pub fn sleeps_on_a_futex(pid: i32, tid: i32) -> bool {
+    // On its way into the call it is not asleep yet, and a tracer may hold it there.
+    if state(pid, tid) != Some('S') {
+        return false;
+    }
     match fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) {
         Ok(call) => {
             let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
             number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
         }
-        Err(_) => state(pid, tid) == Some('S'),
+        Err(_) => true,
     }
 }
 

@@ -118,7 +118,7 @@ fn all_who_sleep_learn_of_the_end() {
 
 #[test]
 fn the_models_see_a_shutdown_that_trusts_the_mark() {
-    Model::new("queue: planted, a shutdown calls only who is marked").must_fail(
+    Model::new("queue: planted, a shutdown calls only who is marked").preemptions(1).must_fail(
         "a wake was lost",
         |model| {
             model.run(|| two_consumers_and_the_end(|event| event.notify(u32::MAX)));
