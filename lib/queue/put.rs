@@ -13,7 +13,7 @@ use crate::sync::robust_lock::BACKSTOP;
 
 use super::PutError;
 use super::object::{Failed, Shared, state};
-use super::ring::{Corrupt, Push};
+use super::ring::{Corrupt, Load, Push};
 
 impl Shared {
     /// Puts one message, as one of many producers.
@@ -44,12 +44,15 @@ impl Shared {
         if self.single_producer {
             return Err(PutError::SingleRole);
         }
-        match self.check_batch(items.clone())? {
-            0 => Ok(()),
-            count => self.until_put(deadline, || {
-                self.put_locked(deadline, count, || self.ring().push::<false>(items.clone()))
-            }),
+        let load = self.check_batch(items.clone())?;
+        if load.count == 0 {
+            return Ok(());
         }
+        self.until_put(deadline, || {
+            self.put_locked(deadline, load.count, || {
+                self.ring().push_measured::<false>(items.clone(), load)
+            })
+        })
     }
 
     /// Puts the messages as one batch; the caller holds the single producer's role.
@@ -58,12 +61,13 @@ impl Shared {
         items: impl Iterator<Item = &'i [u8]> + Clone,
         deadline: Deadline,
     ) -> Result<(), PutError> {
-        match self.check_batch(items.clone())? {
-            0 => Ok(()),
-            count => self.until_put(deadline, || {
-                self.put_alone(count, || self.ring().push::<true>(items.clone()))
-            }),
+        let load = self.check_batch(items.clone())?;
+        if load.count == 0 {
+            return Ok(());
         }
+        self.until_put(deadline, || {
+            self.put_alone(load.count, || self.ring().push_measured::<true>(items.clone(), load))
+        })
     }
 
     #[inline]
@@ -74,17 +78,10 @@ impl Shared {
         Ok(())
     }
 
-    /// How many messages a batch has, if it could ever fit.
-    fn check_batch<'i>(
-        &self,
-        items: impl Iterator<Item = &'i [u8]> + Clone,
-    ) -> Result<u32, PutError> {
+    /// What a batch needs, if it could ever fit.
+    fn check_batch<'i>(&self, items: impl Iterator<Item = &'i [u8]>) -> Result<Load, PutError> {
         self.segment.check()?;
-        if let Err((len, max)) = self.ring().fits(items.clone()) {
-            return Err(PutError::TooLarge { len, max });
-        }
-        // A batch that fits has fewer messages than the ring has units.
-        Ok(items.count() as u32)
+        self.ring().measure(items).map_err(|(len, max)| PutError::TooLarge { len, max })
     }
 
     /// One attempt under the lock.

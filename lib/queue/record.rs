@@ -78,20 +78,17 @@ pub(crate) fn closed(position: u32) -> u64 {
 /// says fits the ring.
 #[inline]
 pub(crate) fn read(word: u64, position: u32, index: u32, ring: u32) -> Header {
-    if word == 0 {
-        return Header::Empty;
-    }
-    if word as u32 != position {
-        return Header::Corrupt;
-    }
-    let flags = word & (VALID | PAD | 1 << 34);
     let len = (word >> LEN_SHIFT) as usize;
-    if flags == VALID {
+    // Position and flags in one look: a message is what is found nearly always.
+    let low = word & ((1 << LEN_SHIFT) - 1);
+    if low == VALID | u64::from(position) {
         let units = units(len);
         if units <= ring / 2 && units <= ring - index {
             return Header::Message { len, units };
         }
-    } else if flags == VALID | PAD {
+    } else if word == 0 {
+        return Header::Empty;
+    } else if low == VALID | PAD | u64::from(position) {
         if len == (ring - index) as usize * UNIT && index != 0 {
             return Header::Pad { units: ring - index };
         }

@@ -91,6 +91,15 @@ pub(crate) enum Front {
     Closed,
 }
 
+/// What a batch of messages needs, without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Units of the ring.
+    pub(crate) units: u32,
+    /// Messages.
+    pub(crate) count: u32,
+}
+
 /// A place in one side's stream: `{count:32, pos:32}` as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
@@ -138,12 +147,12 @@ pub(crate) fn max_len(units: u32) -> usize {
 }
 
 impl Ring<'_> {
-    /// Whether the messages could ever be put as one batch; otherwise the bytes they need and the
-    /// bytes there are.
-    pub(crate) fn fits<'i>(
+    /// What the messages need, if they could ever be put as one batch; otherwise the bytes they need
+    /// and the bytes there are.
+    pub(crate) fn measure<'i>(
         &self,
         items: impl Iterator<Item = &'i [u8]>,
-    ) -> Result<(), (usize, usize)> {
+    ) -> Result<Load, (usize, usize)> {
         let max = max_len(self.words.units());
         let (mut total, mut longest, mut bytes, mut count) = (0_u64, 0, 0_usize, 0_u64);
         for item in items {
@@ -156,15 +165,13 @@ impl Ring<'_> {
             bytes += item.len();
             count += 1;
         }
-        if count <= 1 {
-            return Ok(());
-        }
-        if total + u64::from(longest) > u64::from(self.words.units())
-            || count > u64::from(self.maxsize)
-        {
+        // One message always fits: it has at most half of the ring.
+        let fits = total + u64::from(longest) <= u64::from(self.words.units())
+            && count <= u64::from(self.maxsize);
+        if count > 1 && !fits {
             return Err((bytes, max));
         }
-        Ok(())
+        Ok(Load { units: total as u32, count: count as u32 })
     }
 
     /// [`Ring::push`] for one message, with a short way for the usual case: there is room for it
@@ -179,18 +186,37 @@ impl Ring<'_> {
             && self.has_room(tail, units + 1, 1)?
             && !cfg!(steadfast_faults);
         if !usual {
-            return self.push::<SINGLE>(std::iter::once(item));
+            return self.push_unusual::<SINGLE>(item);
         }
         self.words.copy_in(tail.pos.wrapping_add(1), item);
         self.words.at(end.pos).store(0, Ordering::Relaxed);
         Ok(self.commit::<SINGLE>(tail, record::message(tail.pos, item.len()), end))
     }
 
-    /// Puts the messages behind the tail, as one. `SINGLE`: the caller owns the write side by a role,
-    /// not by a lock. The commit is then a locked instruction.
+    /// By value, as all that is cold here: the ring then stays in registers where it is not.
+    #[cold]
+    #[inline(never)]
+    fn push_unusual<const SINGLE: bool>(self, item: &[u8]) -> Result<Push, Corrupt> {
+        self.push::<SINGLE>(std::iter::once(item))
+    }
+
+    /// [`Ring::push_measured`], measured here.
     pub(crate) fn push<'i, const SINGLE: bool>(
         &self,
         items: impl Iterator<Item = &'i [u8]> + Clone,
+    ) -> Result<Push, Corrupt> {
+        match self.measure(items.clone()) {
+            Ok(load) => self.push_measured::<SINGLE>(items, load),
+            Err(_) => Ok(Push::Full),
+        }
+    }
+
+    /// Puts the messages, whose load was measured, behind the tail, as one. `SINGLE`: the caller owns the
+    /// write side by a role, not by a lock. The commit is then a locked instruction.
+    pub(crate) fn push_measured<'i, const SINGLE: bool>(
+        &self,
+        items: impl Iterator<Item = &'i [u8]> + Clone,
+        load: Load,
     ) -> Result<Push, Corrupt> {
         let mut tail = Cursor::from_word(self.tail.load(Ordering::Relaxed));
         if self.words.at(tail.pos).load(Ordering::Acquire) != 0 {
@@ -199,15 +225,17 @@ impl Ring<'_> {
                 None => return Ok(Push::Closed),
             }
         }
-        let (end, count) = self.plan(tail.pos, items.clone());
-        let need = end.wrapping_sub(tail.pos) + 1;
-        if !self.has_room(tail, need, count)? {
+        let left = self.words.units() - self.words.index(tail.pos);
+        let need =
+            if load.units <= left { load.units } else { self.padded(tail.pos, items.clone()) };
+        if !self.has_room(tail, need + 1, load.count)? {
             return Ok(Push::Full);
         }
+        let end =
+            Cursor { pos: tail.pos.wrapping_add(need), count: tail.count.wrapping_add(load.count) };
         let (mut at, mut first) = (tail.pos, 0);
         if fault(Fault::TailBeforeHeader) {
-            let moved = Cursor { pos: end, count: tail.count.wrapping_add(count) };
-            self.tail.store(moved.word(), Ordering::Release);
+            self.tail.store(end.word(), Ordering::Release);
         }
         for item in items {
             let units = record::units(item.len());
@@ -223,12 +251,8 @@ impl Ring<'_> {
             self.words.copy_in(at.wrapping_add(1), item);
             at = at.wrapping_add(units);
         }
-        self.words.at(at).store(0, Ordering::Relaxed);
-        Ok(self.commit::<SINGLE>(
-            tail,
-            first,
-            Cursor { pos: at, count: tail.count.wrapping_add(count) },
-        ))
+        self.words.at(end.pos).store(0, Ordering::Relaxed);
+        Ok(self.commit::<SINGLE>(tail, first, end))
     }
 
     /// Writes a header, or keeps it back if it is the first one, which commits.
@@ -241,15 +265,13 @@ impl Ring<'_> {
         }
     }
 
-    /// Where records of these messages would end if they began at `start`, and how many they are.
-    #[inline]
-    fn plan<'i>(&self, start: u32, items: impl Iterator<Item = &'i [u8]>) -> (u32, u32) {
-        let (mut at, mut count) = (start, 0_u32);
-        for item in items {
-            at = self.place(at, record::units(item.len())).wrapping_add(record::units(item.len()));
-            count += 1;
-        }
-        (at, count)
+    /// How many units records of these messages take if they begin at `start`, with the padding at
+    /// the ring's end.
+    #[cold]
+    #[inline(never)]
+    fn padded<'i>(self, start: u32, items: impl Iterator<Item = &'i [u8]>) -> u32 {
+        let units = items.map(|item| record::units(item.len()));
+        units.fold(start, |at, units| self.place(at, units).wrapping_add(units)).wrapping_sub(start)
     }
 
     /// Where a record of so many units lies if the tail is `at`: there, or behind the ring's end.
@@ -359,7 +381,8 @@ impl Ring<'_> {
 
     /// The same where the message does not stand at the head itself.
     #[cold]
-    fn hint_behind(&self) -> Option<usize> {
+    #[inline(never)]
+    fn hint_behind(self) -> Option<usize> {
         match self.glance() {
             Some(Front::Message { len, .. }) => Some(len),
             Some(Front::Empty) => None,
@@ -372,7 +395,7 @@ impl Ring<'_> {
     pub(crate) fn pop_one<const SINGLE: bool>(&self, bytes: &mut Vec<u8>) -> Result<Pop, Corrupt> {
         let head = Cursor::from_word(self.head.load(Ordering::Relaxed));
         let Header::Message { len, units } = self.header(head.pos) else {
-            return self.pop::<SINGLE>(1, bytes, None);
+            return self.pop_unusual::<SINGLE>(bytes);
         };
         if !self.words.append_to(head.pos.wrapping_add(1), len, bytes) {
             return Ok(Pop::Grow(len));
@@ -382,6 +405,12 @@ impl Ring<'_> {
             count: head.count.wrapping_add(1),
         });
         Ok(Pop::Taken(1))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_unusual<const SINGLE: bool>(self, bytes: &mut Vec<u8>) -> Result<Pop, Corrupt> {
+        self.pop::<SINGLE>(1, bytes, None)
     }
 
     /// Takes up to `max` messages, as one: appends their bytes to `bytes` and, if given, the place
@@ -396,11 +425,14 @@ impl Ring<'_> {
         let head = Cursor::from_word(self.head.load(Ordering::Relaxed));
         let (mut at, mut count) = (head.pos, 0_u32);
         while count < max {
-            let (position, len, next) = match self.front_at(at)? {
-                Front::Message { position, len, next } => (position, len, next),
-                Front::Empty | Front::Closed if count > 0 => break,
-                Front::Empty => return Ok(Pop::Empty),
-                Front::Closed => return Ok(Pop::Closed),
+            let (position, len, next) = match self.header(at) {
+                Header::Message { len, units } => (at, len, at.wrapping_add(units)),
+                _ => match self.front_at(at)? {
+                    Front::Message { position, len, next } => (position, len, next),
+                    Front::Empty | Front::Closed if count > 0 => break,
+                    Front::Empty => return Ok(Pop::Empty),
+                    Front::Closed => return Ok(Pop::Closed),
+                },
             };
             let counted = ends.as_ref().is_none_or(|ends| ends.len() < ends.capacity());
             if !counted || !self.words.append_to(position.wrapping_add(1), len, bytes) {
