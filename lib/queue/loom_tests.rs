@@ -2,7 +2,7 @@
 //! accesses, and a death before every one of them. See [`crate::loom_kernel`] for what is modelled.
 //!
 //! The ring, the lock and the event count are the library's own. `put` and `take` are bound to a
-//! segment, so [`Model queues`](Shared) repeat their few steps here.
+//! segment, so model queues ([`Shared`]) repeat their few steps here.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -40,6 +40,8 @@ struct Shared {
     not_full: AtomicU32,
     state: AtomicU32,
     maxsize: u32,
+    /// Whether a producer that was called and got in calls the next one.
+    passes_on: bool,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             not_full: AtomicU32::new(0),
             state: AtomicU32::new(OPEN),
             maxsize: u32::MAX,
+            passes_on: true,
         }
     }
 
@@ -117,7 +120,8 @@ impl Shared {
         loop {
             let key = self.not_full().prepare();
             if self.try_put(me, &[item]) == Push::Done {
-                if self.not_full().has_sleepers() && !self.ring().is_full() {
+                let room = self.not_full().has_sleepers() && !self.ring().is_full();
+                if room && self.passes_on {
                     self.not_full().notify(1);
                 }
                 return;

@@ -1,7 +1,7 @@
 //! Models of the whole: locks, ring and sleeping together.
 
 use super::*;
-use crate::loom_kernel::{backstops, survivor};
+use crate::loom_kernel::{Process, backstops, survivor};
 
 #[test]
 fn a_put_wakes_a_consumer_unless_the_producer_dies_on_the_way() {
@@ -44,68 +44,71 @@ fn a_sleeping_producer_gets_the_room_of_a_message() {
     });
 }
 
-/// Two consumers may sleep while two messages are put, one by one: a call to one of them clears the
-/// mark of both.
-fn two_consumers_two_puts() {
-    let shared = Shared::at(0);
-    let consumers: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shared.clone();
-            survivor(move |me| theirs.take(me))
-        })
-        .collect();
-    shared.put(&Caller::main(), SHORT);
-    shared.put(&Caller::main(), OTHER);
-    let mut got: Vec<_> =
-        consumers.into_iter().map(|consumer| consumer.join().expect("it lives")).collect();
-    got.sort();
-    assert_eq!(got, [OTHER, SHORT]);
+/// Two of the same kind. They are started first, so the usual order is that they fall asleep.
+fn two<T: 'static>(work: impl Fn(&Caller) -> T + Clone + 'static) -> [Process<T>; 2] {
+    let other = work.clone();
+    [survivor(work), survivor(other)]
 }
 
+fn ends<T>(processes: [Process<T>; 2]) -> [T; 2] {
+    processes.map(|process| process.join().expect("it lives"))
+}
+
+/// Two consumers may sleep while two messages are put, one by one: a call to one of them clears the
+/// mark of both.
 #[test]
 fn two_sleeping_consumers_get_two_messages() {
-    Model::new("queue: two consumers sleep, two puts").run(two_consumers_two_puts);
+    Model::new("queue: two consumers sleep, two puts").run(|| {
+        let shared = Shared::at(0);
+        let (theirs, others) = (shared.clone(), shared);
+        let consumers = two(move |me| theirs.take(me));
+        let producer = survivor(move |me| {
+            others.put(me, SHORT);
+            others.put(me, OTHER);
+        });
+        let mut got = ends(consumers);
+        producer.join().expect("it lives");
+        got.sort();
+        assert_eq!(got, [OTHER, SHORT]);
+    });
 }
 
 /// The same for producers and room.
-fn two_producers_two_takes() {
-    let shared = Shared { maxsize: 2, ..Shared::at(0) };
+fn two_producers_two_takes(passes_on: bool) {
+    let shared = Shared { maxsize: 2, passes_on, ..Shared::at(0) };
     let me = Caller::main();
     assert_eq!(shared.try_put(&me, &[SHORT, SHORT]), Push::Done);
-    let producers: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shared.clone();
-            survivor(move |me| theirs.put(me, OTHER))
-        })
-        .collect();
-    assert_eq!(shared.take(&me), SHORT);
-    assert_eq!(shared.take(&me), SHORT);
-    for producer in producers {
-        producer.join().expect("it lives");
-    }
+    let (theirs, others) = (shared.clone(), shared.clone());
+    let producers = two(move |me| theirs.put(me, OTHER));
+    let consumer = survivor(move |me| [others.take(me), others.take(me)]);
+    ends(producers);
+    assert_eq!(consumer.join().expect("it lives"), [SHORT, SHORT]);
     assert_eq!(shared.drain().0, [OTHER, OTHER]);
 }
 
 #[test]
 fn two_sleeping_producers_get_the_room_of_two_messages() {
-    Model::new("queue: two producers sleep, two takes").run(two_producers_two_takes);
+    Model::new("queue: two producers sleep, two takes").run(|| two_producers_two_takes(true));
+}
+
+#[test]
+fn the_models_see_a_producer_that_does_not_pass_its_call_on() {
+    Model::new("queue: planted, a producer keeps its call")
+        .must_fail("a wake was lost", |model| model.run(|| two_producers_two_takes(false)));
 }
 
 /// Two consumers may sleep while a message is put and the queue is ended: the call for the message
 /// clears the mark of both, the end must reach the other all the same.
-fn two_consumers_and_the_end(notify: impl Fn(&EventCount)) {
+fn two_consumers_and_the_end(notify: fn(&EventCount)) {
     let shared = Shared::at(0);
-    let me = Caller::main();
-    let consumers: Vec<_> = (0..2)
-        .map(|_| {
-            let theirs = shared.clone();
-            survivor(move |me| theirs.take_or_end(me))
-        })
-        .collect();
-    shared.put(&me, SHORT);
-    shared.shut_down(&me, notify);
-    let got: Vec<_> =
-        consumers.into_iter().map(|consumer| consumer.join().expect("it lives")).collect();
+    let (theirs, others) = (shared.clone(), shared);
+    let consumers = two(move |me| theirs.take_or_end(me));
+    let producer = survivor(move |me| {
+        others.put(me, SHORT);
+        others.shut_down(me, notify);
+    });
+    let got = ends(consumers);
+    producer.join().expect("it lives");
     assert_eq!(got.iter().flatten().count(), 1);
 }
 
