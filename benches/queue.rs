@@ -31,11 +31,11 @@ fn main() -> Result<()> {
     let stage = RefCell::new(Stage::new(2 * SIDES as usize)?);
     let mut criterion = Criterion::default().configure_from_args();
     let contests = [
-        one_to_one::<64>("one-to-one-64B")?,
-        one_to_one::<8>("one-to-one-8B")?,
-        crowd("4-to-4-64B")?,
-        there_and_back("round-trip-8B", Duration::ZERO)?,
-        there_and_back("round-trip-8B-sleeping", GAP)?,
+        one_to_one::<64>("one-to-one-64B"),
+        one_to_one::<8>("one-to-one-8B"),
+        crowd("4-to-4-64B"),
+        there_and_back("round-trip-8B", Duration::ZERO),
+        there_and_back("round-trip-8B-sleeping", GAP),
     ];
     for contest in contests {
         contest.register(&mut criterion, &stage);
@@ -44,26 +44,14 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Makes a queue that goes away with the last process that has it open. It is to be kept open for as
-/// long as peers may be told to open it.
-fn make(what: &str, single: bool) -> Result<(Queue, String)> {
-    let name = segment_name(what);
-    let mut options = QueueOptions::new().segment(SegmentOptions::new().ephemeral(true));
-    if single {
-        options = options.single_producer().single_consumer();
-    }
-    Ok((Queue::create(&name, &options)?, name))
-}
-
 /// One producer, one consumer, for each kind of role and with and without batches.
-fn one_to_one<const LEN: usize>(title: &'static str) -> Result<Contest> {
+fn one_to_one<const LEN: usize>(title: &'static str) -> Contest {
     let mut contest = Contest::new(title);
     for (roles, single) in [("many-roles", false), ("single-roles", true)] {
         for (way, batch) in [("one-by-one", 1), ("batches-of-32", BATCH)] {
-            let (queue, name) = make(&format!("{title}-{roles}-{way}"), single)?;
+            let name = segment_name(&format!("{title}-{roles}-{way}"));
             let named = name.clone();
             let orders = move |count: u64, checked: bool| {
-                let _open = &queue;
                 let order = |role: &str| {
                     format!(
                         "role={role} queue={name} single={single} len={LEN} batch={batch} \
@@ -81,17 +69,16 @@ fn one_to_one<const LEN: usize>(title: &'static str) -> Result<Contest> {
             );
         }
     }
-    Ok(contest)
+    contest
 }
 
 /// More processes than processors, on one queue.
-fn crowd(title: &'static str) -> Result<Contest> {
+fn crowd(title: &'static str) -> Contest {
     let mut contest = Contest::new(title);
     for (way, batch) in [("one-by-one", 1), ("batches-of-32", BATCH)] {
-        let (queue, name) = make(&format!("{title}-{way}"), false)?;
+        let name = segment_name(&format!("{title}-{way}"));
         let named = name.clone();
         let orders = move |count: u64, checked: bool| {
-            let _open = &queue;
             let order = |at: u64| {
                 let role = if at.is_multiple_of(2) { "get" } else { "put" };
                 let share = count / SIDES;
@@ -108,7 +95,7 @@ fn crowd(title: &'static str) -> Result<Contest> {
             all_arrived(count / SIDES, SIDES, sample)
         });
     }
-    Ok(contest)
+    contest
 }
 
 /// Every one of `producers` has put `share` messages, and all of them were got.
@@ -120,7 +107,7 @@ fn all_arrived(share: u64, producers: u64, sample: &Sample) -> Result<()> {
 
 /// A message there, an answer back: beside what the machine takes for a bare cache line (or, when the
 /// other side sleeps, for a bare wake-up in the kernel).
-fn there_and_back(title: &'static str, gap: Duration) -> Result<Contest> {
+fn there_and_back(title: &'static str, gap: Duration) -> Contest {
     let fine = |_: &mut Crew, _: u64, _: &Sample| Ok(());
     let (contest, steps) = (Contest::new(title), (Who::Pair, 1));
     let mut contest = if gap.is_zero() {
@@ -129,11 +116,10 @@ fn there_and_back(title: &'static str, gap: Duration) -> Result<Contest> {
         contest.entry("bare-futex", steps, &[], move |count, _| bells(count, gap), fine)
     };
     for (roles, single) in [("many-roles", false), ("single-roles", true)] {
-        let (one, there) = make(&format!("{title}-{roles}-there"), single)?;
-        let (other, back) = make(&format!("{title}-{roles}-back"), single)?;
+        let [there, back] =
+            ["there", "back"].map(|way| segment_name(&format!("{title}-{roles}-{way}")));
         let names = [there.clone(), back.clone()];
         let orders = move |count: u64, _: bool| {
-            let _open = (&one, &other);
             let order = |role: &str| {
                 let gap = gap.as_micros();
                 format!(
@@ -149,7 +135,7 @@ fn there_and_back(title: &'static str, gap: Duration) -> Result<Contest> {
             if sample.sum == wanted { Ok(()) } else { wrong("an answer was wrong") }
         });
     }
-    Ok(contest)
+    contest
 }
 
 /// The first word of message number `at` of a producer.
@@ -164,8 +150,14 @@ enum Ends {
 }
 
 impl Ends {
+    /// Opens the queue, which goes away with the last process that has it open; the first peer that
+    /// comes makes it.
     fn open(name: &str, single: bool) -> Result<Ends> {
-        let queue = Queue::open(name)?;
+        let mut options = QueueOptions::new().segment(SegmentOptions::new().ephemeral(true));
+        if single {
+            options = options.single_producer().single_consumer();
+        }
+        let queue = Queue::open_or_create(name, &options)?;
         Ok(if single { Ends::Single { queue, put: None, get: None } } else { Ends::Many(queue) })
     }
 }

@@ -40,26 +40,22 @@ fn main() -> Result<()> {
         init_cells(stage.borrow_mut().crew(who).board())?;
     }
     let mut criterion = Criterion::default().configure_from_args();
-    contest("lock-uncontended", Who::Pair, 1, 0)?.register(&mut criterion, &stage);
-    contest("lock-2-processes", Who::Pair, 2, KINDS.len())?.register(&mut criterion, &stage);
-    contest("lock-4-processes", Who::Crowd, CROWD as u64, 0)?.register(&mut criterion, &stage);
+    contest("lock-uncontended", Who::Pair, 1, 0).register(&mut criterion, &stage);
+    contest("lock-2-processes", Who::Pair, 2, KINDS.len()).register(&mut criterion, &stage);
+    contest("lock-4-processes", Who::Crowd, CROWD as u64, 0).register(&mut criterion, &stage);
     criterion.final_summary();
     Ok(())
 }
 
 /// Each kind of lock, used by so many processes at the same time.
-fn contest(title: &'static str, who: Who, processes: u64, first_cell: usize) -> Result<Contest> {
+fn contest(title: &'static str, who: Who, processes: u64, first_cell: usize) -> Contest {
     let mut contest = Contest::new(title);
     for (cell, kind) in (first_cell..).zip(KINDS) {
         let name = segment_name(&format!("{title}-{kind}"));
-        let options = SegmentOptions::new().ephemeral(true);
-        // Kept open, and with it in being, for as long as it may be asked for.
-        let ours = (kind == "mutex").then(|| Mutex::create(&name, 0_u64, &options)).transpose()?;
-        let pthread = (kind == "pthread-mutex")
-            .then(|| PthreadMutex::create(&name, 0_u64, &options))
-            .transpose()?;
         let named = name.clone();
-        let names: &[&str] = if ours.is_some() || pthread.is_some() { &[&named] } else { &[] };
+        let names: &[&str] = if kind.ends_with("mutex") { &[&named] } else { &[] };
+        let mut counters = Counters::default();
+        let of_counters = name.clone();
         let orders = move |count: u64, _: bool| {
             let order = |_| {
                 let share = count / processes;
@@ -67,20 +63,49 @@ fn contest(title: &'static str, who: Who, processes: u64, first_cell: usize) -> 
             };
             (0..processes).map(order).collect()
         };
-        let before = AtomicU64::new(0);
+        let mut before = 0;
         let check = move |crew: &mut Crew, count: u64, _: &Sample| {
-            let now = match (&ours, &pthread) {
-                (Some(mutex), _) => *mutex.lock().map_err(|error| error.to_string())?,
-                (_, Some(mutex)) => *mutex.lock().map_err(|error| error.to_string())?,
+            let now = match kind {
+                "mutex" => counters.value(&of_counters)?,
+                "pthread-mutex" => counters.pthread_value(&of_counters)?,
                 _ => crew.board().counter(cell).load(Ordering::Acquire),
             };
-            let added = now.wrapping_sub(before.swap(now, Ordering::Relaxed));
+            let added = now.wrapping_sub(std::mem::replace(&mut before, now));
             let wanted = count / processes * processes;
             if added == wanted { Ok(()) } else { wrong(format!("{added} instead of {wanted}")) }
         };
         contest = contest.entry(kind, (who, STEP), names, orders, check);
     }
-    Ok(contest)
+    contest
+}
+
+/// The parent's look at a counter that one of our locks guards; the peers make it.
+#[derive(Default)]
+struct Counters {
+    mutex: Option<Mutex<u64>>,
+    pthread: Option<PthreadMutex<u64>>,
+}
+
+impl Counters {
+    fn value(&mut self, name: &str) -> Result<u64> {
+        let mutex = match self.mutex.take() {
+            Some(mutex) => mutex,
+            None => Mutex::open(name)?,
+        };
+        let value = *mutex.lock().map_err(|error| error.to_string())?;
+        self.mutex = Some(mutex);
+        Ok(value)
+    }
+
+    fn pthread_value(&mut self, name: &str) -> Result<u64> {
+        let mutex = match self.pthread.take() {
+            Some(mutex) => mutex,
+            None => PthreadMutex::open(name)?,
+        };
+        let value = *mutex.lock().map_err(|error| error.to_string())?;
+        self.pthread = Some(mutex);
+        Ok(value)
+    }
 }
 
 /// Initialises the locks that lie in the board's cells.
@@ -150,11 +175,13 @@ impl Work for Peer {
         let name = order.get("name")?.to_owned();
         match order.get("kind")? {
             "mutex" if !self.ours.contains_key(&name) => {
-                let mutex = Mutex::open(&name)?;
+                let options = SegmentOptions::new().ephemeral(true);
+                let mutex = Mutex::open_or_create(&name, 0, &options)?;
                 self.ours.insert(name, mutex);
             }
             "pthread-mutex" if !self.pthread.contains_key(&name) => {
-                let mutex = PthreadMutex::open(&name)?;
+                let options = SegmentOptions::new().ephemeral(true);
+                let mutex = PthreadMutex::open_or_create(&name, 0, &options)?;
                 self.pthread.insert(name, mutex);
             }
             "raw-sync" if !self.raw.contains_key(&order.number("cell")?) => {

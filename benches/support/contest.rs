@@ -15,7 +15,9 @@ use steadfast::Segment;
 use super::crew::{Crew, Sample};
 use super::{Result, wrong};
 
-/// A round trip of a line below this many nanoseconds: the two processors are near each other.
+/// Round trips of a line below so many nanoseconds: the two processors are two threads of one core, or
+/// share a cache.
+const SAME_CORE: f64 = 90.0;
 const NEAR: f64 = 200.0;
 /// A sample of a pair that waited for a processor for a larger part of the time does not count.
 const DISTURBED: f64 = 0.03;
@@ -99,7 +101,7 @@ pub struct Contestant {
 }
 
 /// What the peers' sum must be after so many operations.
-type Check = Box<dyn Fn(&mut Crew, u64, &Sample) -> Result<()>>;
+type Check = Box<dyn FnMut(&mut Crew, u64, &Sample) -> Result<()>>;
 
 /// One sample.
 #[derive(Clone, Copy)]
@@ -113,18 +115,26 @@ struct Figure {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
+    SameCore,
     Near,
     Far,
     Changed,
 }
 
+impl Class {
+    fn of(line: f64) -> Class {
+        match line {
+            line if line < SAME_CORE => Class::SameCore,
+            line if line < NEAR => Class::Near,
+            _ => Class::Far,
+        }
+    }
+}
+
 impl Figure {
     fn class(&self) -> Class {
-        match self.line.map(|line| line < NEAR) {
-            [true, true] => Class::Near,
-            [false, false] => Class::Far,
-            _ => Class::Changed,
-        }
+        let [before, after] = self.line.map(Class::of);
+        if before == after { before } else { Class::Changed }
     }
 }
 
@@ -149,7 +159,7 @@ impl Contest {
         (who, step): (Who, u64),
         names: &[&str],
         orders: impl Fn(u64, bool) -> Vec<String> + 'static,
-        check: impl Fn(&mut Crew, u64, &Sample) -> Result<()> + 'static,
+        check: impl FnMut(&mut Crew, u64, &Sample) -> Result<()> + 'static,
     ) -> Contest {
         self.contestants.push(Contestant {
             name: name.into(),
@@ -216,7 +226,7 @@ impl Contest {
 
     /// The class in which every contestant has so many samples that count.
     fn best_class(&self, wanted: usize) -> Option<Class> {
-        [Class::Near, Class::Far].into_iter().find(|&class| {
+        [Class::Near, Class::SameCore, Class::Far].into_iter().find(|&class| {
             self.contestants.iter().all(|one| one.counted(Some(class)).len() >= wanted)
         })
     }
@@ -227,6 +237,7 @@ impl Contest {
         });
         let mut lines: Vec<f64> = lines.flat_map(|figure| figure.line).collect();
         let words = match class {
+            Some(Class::SameCore) => "of one core",
             Some(Class::Near) => "near",
             Some(Class::Far) => "far",
             _ => "UNSTEADY, all samples",
@@ -264,7 +275,7 @@ impl Contestant {
         self.samples.iter().filter(counts).map(|figure| figure.each).collect()
     }
 
-    fn run(&self, stage: &mut Stage, checked: bool) -> Result<Sample> {
+    fn run(&mut self, stage: &mut Stage, checked: bool) -> Result<Sample> {
         let crew = stage.crew(self.who);
         let sample = crew.run(&(self.orders)(self.count, checked))?;
         (self.check)(crew, self.count, &sample)?;

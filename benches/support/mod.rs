@@ -9,11 +9,11 @@
 //! | `contest` | contestants that take turns, sample by sample, and what came of it |
 //!
 //! Two clouds hang over every figure of two processes that share memory, and both are measured:
-//! * **Where the two processors are.** One cache line goes from one to the other and back in some
-//!   100 ns when they share a cache, and in 500 ns when they do not; on a virtual machine that changes
-//!   from one moment to the next. A round trip of a line is timed before and after every sample. Only
-//!   samples with the same answer to "below 200 ns?" on both sides count, and only those of one class
-//!   are put together.
+//! * **Where the two processors are.** One cache line goes from one to the other and back in some 55 ns
+//!   when they are threads of one core, in 130 ns when they share a cache, and in 500 ns when they do
+//!   not; on a virtual machine that changes from one moment to the next. A round trip of a line is
+//!   timed before and after every sample. Only samples with the same class on both sides count, and
+//!   only those of one class are put together.
 //! * **Who else is running.** The kernel says how long a process waited for a processor. A sample in
 //!   which one of a pair waited for more than 3 % of the time does not count.
 
