@@ -304,7 +304,8 @@ impl Caller {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        let low = if self.native { tid(self.person) } else { 0x2000_0000 | self.person as u32 + 1 };
+        let low =
+            if self.native { tid(self.person) } else { 0x2000_0000 | (self.person as u32 + 1) };
         u64::from(self.owner()) << 32 | u64::from(low)
     }
 

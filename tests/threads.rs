@@ -224,3 +224,37 @@ macro_rules! a_lock_guards_plain_memory {
 
 a_lock_guards_plain_memory!(the_futex_lock_guards_plain_memory, Mutex);
 a_lock_guards_plain_memory!(the_pthread_lock_guards_plain_memory, PthreadMutex);
+
+// --- for `scripts/sanitize`: mistakes that the sanitizers must find ---------------------------
+
+/// A value that two threads change without a lock.
+struct Unguarded(std::cell::UnsafeCell<u64>);
+
+// SAFETY: it is not safe, on purpose.
+unsafe impl Sync for Unguarded {}
+
+impl Unguarded {
+    fn add(&self) {
+        // SAFETY: none: another thread does the same. It is the mistake to be found.
+        unsafe { *self.0.get() += 1 };
+    }
+}
+
+#[test]
+#[ignore = "a mistake on purpose, for ThreadSanitizer"]
+fn planted_for_thread() {
+    let value = Unguarded(0.into());
+    thread::scope(|scope| {
+        scope.spawn(|| value.add());
+        value.add();
+    });
+}
+
+#[test]
+#[ignore = "a mistake on purpose, for AddressSanitizer"]
+fn planted_for_address() {
+    let bytes = Box::new([1_u8; 64]);
+    let behind = bytes.as_ptr().wrapping_add(std::hint::black_box(bytes.len()));
+    // SAFETY: none: the byte lies behind the box. It is the mistake to be found.
+    std::hint::black_box(unsafe { behind.read() });
+}

@@ -23,6 +23,7 @@ impl Shared {
             return Err(PutError::SingleRole);
         }
         self.check_len(item)?;
+        self.expect_put();
         self.until_put(deadline, || {
             self.put_locked(deadline, 1, || self.ring().push_one::<false>(item))
         })
@@ -32,6 +33,7 @@ impl Shared {
     #[inline]
     pub(crate) fn put_one_alone(&self, item: &[u8], deadline: Deadline) -> Result<(), PutError> {
         self.check_len(item)?;
+        self.expect_put();
         self.until_put(deadline, || self.put_alone(1, || self.ring().push_one::<true>(item)))
     }
 
@@ -68,6 +70,14 @@ impl Shared {
         self.until_put(deadline, || {
             self.put_alone(load.count, || self.ring().push_measured::<true>(items.clone(), load))
         })
+    }
+
+    /// Fetches the line of the header at the tail for writing, a little before it is needed. The
+    /// consumers poll it: without this, the look whether it is still 0 fetches it from them once, and
+    /// the write a second time. Only a hint: the tail may move before the lock is taken.
+    #[inline(always)]
+    fn expect_put(&self) {
+        self.words().expect_write(self.ring().tail_position());
     }
 
     #[inline]

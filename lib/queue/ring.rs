@@ -463,6 +463,12 @@ impl Ring<'_> {
         }
     }
 
+    /// The position of the tail as it seems to be.
+    #[inline]
+    pub(crate) fn tail_position(&self) -> u32 {
+        Cursor::from_word(self.tail.load(Ordering::Relaxed)).pos
+    }
+
     /// The head as it is now, to see whether it moves.
     #[inline]
     pub(crate) fn head_word(&self) -> u64 {

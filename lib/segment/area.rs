@@ -183,6 +183,23 @@ impl Words {
         offset <= end && len <= end - offset
     }
 
+    /// Tells the processor that the word at `position` will be written, so that it fetches its cache
+    /// line for that.
+    #[inline(always)]
+    pub(crate) fn expect_write(&self, position: u32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which changes nothing and cannot fault.
+        unsafe {
+            asm!(
+                "prefetchw [{}]",
+                in(reg) self.address(position),
+                options(nostack, preserves_flags, readonly)
+            );
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = position;
+    }
+
     /// Copies `bytes` to `position`; they must fit before the ring's end. The rest of the last word
     /// is set to zero.
     #[inline]

@@ -24,7 +24,7 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::os::clock::Deadline;
@@ -61,6 +61,10 @@ unsafe impl Arrangement for Control {}
 const CLEAN: u32 = 0;
 const INCONSISTENT: u32 = 1;
 const ABANDONED: u32 = 2;
+
+/// Bits of [`RobustMutex::owner`]: it has yet to judge the value; it panicked before it locked.
+const UNJUDGED: u8 = 1;
+const PANICKING: u8 = 2;
 
 /// Why a [`RawLock`] was not obtained.
 #[derive(Debug)]
@@ -147,6 +151,8 @@ pub trait RawLock: 'static {
 pub struct RobustMutex<T: Shareable, L: RawLock> {
     segment: Segment,
     control: Arranged<Control>,
+    /// What the one guard of this handle remembers; only the lock's owner uses it.
+    owner: AtomicU8,
     kind: PhantomData<fn(T) -> L>,
 }
 
@@ -160,11 +166,8 @@ pub type PthreadMutex<T> = RobustMutex<T, Pthread>;
 /// The right to the value of a [`RobustMutex`]; dropping it releases the lock. It stays on its
 /// thread: the kernel knows the owner of a robust lock by its thread.
 pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
+    // One word only, so that it is moved in a register; the rest is `RobustMutex::owner`.
     mutex: &'a RobustMutex<T, L>,
-    /// Whether the value still waits for the judgement of this owner.
-    inconsistent: bool,
-    /// Whether the thread was already panicking when it took the lock.
-    panicking: bool,
     /// Not Send: see above.
     thread: PhantomData<*mut ()>,
 }
@@ -248,7 +251,8 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         if L::KIND == Kind::PthreadMutex && !segment.native_tid() {
             return Err(SegmentError::ForeignNamespace { name: segment.name().to_owned() });
         }
-        Ok(RobustMutex { control: area.arranged(0), segment, kind: PhantomData })
+        let owner = AtomicU8::new(0);
+        Ok(RobustMutex { control: area.arranged(0), owner, segment, kind: PhantomData })
     }
 
     /// Waits for the lock for as long as it takes.
@@ -366,11 +370,13 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         verdict: Verdict,
         panicking: bool,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
-        let guard =
-            |inconsistent| MutexGuard { mutex: self, inconsistent, panicking, thread: PhantomData };
+        let guard = |inconsistent: u8| {
+            self.owner.store(inconsistent | (u8::from(panicking) * PANICKING), Ordering::Relaxed);
+            MutexGuard { mutex: self, thread: PhantomData }
+        };
         Err(match verdict {
-            Verdict::Clean => return Ok(guard(false)),
-            Verdict::Inconsistent => LockError::OwnerDied(guard(true)),
+            Verdict::Clean => return Ok(guard(0)),
+            Verdict::Inconsistent => LockError::OwnerDied(guard(UNJUDGED)),
             Verdict::Abandoned => LockError::Abandoned,
             Verdict::TimedOut => LockError::TimedOut,
             Verdict::Deadlock => LockError::Deadlock,
@@ -387,7 +393,9 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// [`LockError::Deadlock`], [`LockError::Segment`].
     pub fn repair(&self, mend: impl FnOnce(&mut T)) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
         let mut guard = self.lock_anyhow(true)?;
-        guard.inconsistent = self.state().load(Ordering::Relaxed) != CLEAN;
+        if self.state().load(Ordering::Relaxed) != CLEAN {
+            self.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
+        }
         mend(&mut guard);
         guard.mark_consistent();
         Ok(())
@@ -442,13 +450,13 @@ impl<T: Shareable, L: RawLock> MutexGuard<'_, T, L> {
     /// Says that the value is right again, after [`LockError::OwnerDied`].
     pub fn mark_consistent(&mut self) {
         self.mutex.state().store(CLEAN, Ordering::Relaxed);
-        self.inconsistent = false;
+        self.mutex.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
     }
 
     /// Gives the value up and releases the lock: every later attempt is [`LockError::Abandoned`]
     /// until somebody repairs or replaces the value.
-    pub fn abandon(mut self) {
-        self.inconsistent = true;
+    pub fn abandon(self) {
+        self.mutex.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
     }
 }
 
@@ -475,9 +483,10 @@ impl<T: Shareable, L: RawLock> Drop for MutexGuard<'_, T, L> {
     #[inline]
     fn drop(&mut self) {
         L::release(&self.mutex.segment, || {
-            if self.inconsistent {
+            let owner = self.mutex.owner.load(Ordering::Relaxed);
+            if owner & UNJUDGED != 0 {
                 self.mutex.state().store(ABANDONED, Ordering::Relaxed);
-            } else if !self.panicking && std::thread::panicking() {
+            } else if owner & PANICKING == 0 && std::thread::panicking() {
                 self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
             }
         });

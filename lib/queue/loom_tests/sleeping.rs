@@ -73,6 +73,31 @@ fn two_sleeping_consumers_get_two_messages() {
     });
 }
 
+/// The same, and one of the two dies: if it was called, what it was called for is left to the other, who
+/// was not.
+#[test]
+fn a_consumer_waits_for_a_backstop_only_if_a_called_one_dies() {
+    Model::new("queue: one of two sleeping consumers dies").preemptions(1).with_deaths(|| {
+        let shared = Shared::at(0);
+        let (theirs, others, third) = (shared.clone(), shared.clone(), shared);
+        let (mortal, other) =
+            (victim(move |me| theirs.take(me)), survivor(move |me| others.take(me)));
+        let producer = survivor(move |me| {
+            third.put(me, SHORT);
+            third.put(me, OTHER);
+        });
+        producer.join().expect("it lives");
+        let outcome = mortal.join();
+        let got = other.join().expect("it lives");
+        assert!(got == SHORT || got == OTHER);
+        assert!(outcome.as_ref().map_or(true, |theirs| *theirs != got), "taken twice");
+        if backstops() > 0 {
+            let death = outcome.expect_err("without a death no wake is lost");
+            assert!(death.called, "{death:?}");
+        }
+    });
+}
+
 /// The same for producers and room.
 fn two_producers_two_takes(passes_on: bool) {
     let shared = Shared { maxsize: 2, passes_on, ..Shared::at(0) };
