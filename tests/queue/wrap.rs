@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use steadfast::GetError;
+
 use crate::support::{Rng, watchdog};
 use crate::{bytes, bytes_with, small};
 
@@ -98,5 +100,83 @@ fn a_larger_ring_carries_large_messages_across_its_end() {
         let message = body(number, max - number as usize * 1009 % (max / 2));
         queue.put(&message).unwrap();
         assert_eq!(queue.get().unwrap(), message);
+    }
+}
+
+/// Bytes of a message that takes so many units of 8 bytes with its header.
+fn of_units(units: usize) -> usize {
+    (units - 1) * 8
+}
+
+/// Everything in the queue, in order and at once: whatever is missing was overwritten.
+fn comes_out(queue: &steadfast::Queue, wanted: &[Vec<u8>], when: &str) {
+    for (at, wanted) in wanted.iter().enumerate() {
+        let got = queue.try_get();
+        let got =
+            got.unwrap_or_else(|e| panic!("{when}: message {at} of {} is gone: {e}", wanted.len()));
+        assert!(got == *wanted, "{when}: message {at} is another one");
+    }
+    let more = queue.try_get();
+    assert!(matches!(more, Err(GetError::Empty)), "{when}: behind the last message: {more:?}");
+}
+
+#[test]
+fn what_fills_the_ring_to_the_last_unit_harms_nothing_in_it() {
+    let _dog = watchdog();
+    let units = {
+        let (_name, queue) = bytes("units");
+        queue.capacity() / 8
+    };
+    for left in 6..40 {
+        // A batch into all but a few units that are left, at the beginning of the ring and across its end.
+        for at in [0, units - left / 2] {
+            for batch_units in left - 2..=left + 1 {
+                let (_name, queue) = bytes("exact");
+                for _ in 0..at / 100 {
+                    queue.try_put(&body(0, of_units(100))).unwrap();
+                    queue.try_get().unwrap();
+                }
+                let (rest, half) = (at % 100, (units - left) / 2);
+                if rest > 0 {
+                    queue.try_put(&body(0, of_units(rest))).unwrap();
+                    queue.try_get().unwrap();
+                }
+                let mut inside = Vec::new();
+                for (number, units) in [(1, half), (2, units - left - half)] {
+                    let message = body(number, of_units(units));
+                    if queue.try_put(&message).is_ok() {
+                        inside.push(message);
+                    }
+                }
+                let batch = [3, batch_units - 3].map(|units| body(3, of_units(units)));
+                let put = queue.try_put_many(&batch);
+                if put.is_ok() {
+                    inside.extend(batch);
+                }
+                let when = format!("{batch_units} units into {left} from {at}: {put:?}");
+                comes_out(&queue, &inside, &when);
+            }
+        }
+    }
+}
+
+#[test]
+fn behind_a_batch_there_is_nothing_whatever_was_there_before() {
+    let _dog = watchdog();
+    for single in [false, true] {
+        let options = if single { small().single_producer() } else { small() };
+        let (_name, queue) = bytes_with("stale", &options);
+        let mut producer = single.then(|| queue.producer().unwrap());
+        let mut rng = Rng::new(13);
+        for round in 0..200 {
+            let batch: Vec<Vec<u8>> =
+                (0..2 + rng.below(5)).map(|_| vec![0xff; rng.below(150) as usize]).collect();
+            let put = match &mut producer {
+                Some(producer) => producer.try_put_many(&batch),
+                None => queue.try_put_many(&batch),
+            };
+            put.unwrap_or_else(|e| panic!("round {round}, single producer: {single}: {e}"));
+            comes_out(&queue, &batch, &format!("round {round}, single producer: {single}"));
+        }
     }
 }
