@@ -110,11 +110,11 @@ fn of_units(units: usize) -> usize {
 
 /// Everything in the queue, in order and at once: whatever is missing was overwritten.
 fn comes_out(queue: &steadfast::Queue, wanted: &[Vec<u8>], when: &str) {
-    for (at, wanted) in wanted.iter().enumerate() {
+    for (at, message) in wanted.iter().enumerate() {
         let got = queue.try_get();
         let got =
             got.unwrap_or_else(|e| panic!("{when}: message {at} of {} is gone: {e}", wanted.len()));
-        assert!(got == *wanted, "{when}: message {at} is another one");
+        assert!(got == *message, "{when}: message {at} is another one");
     }
     let more = queue.try_get();
     assert!(matches!(more, Err(GetError::Empty)), "{when}: behind the last message: {more:?}");

@@ -17,6 +17,15 @@ pub fn state(pid: i32, tid: i32) -> Option<char> {
 
 /// Whether a thread sleeps in a futex call (or, where that cannot be read, sleeps).
 pub fn sleeps_on_a_futex(pid: i32, tid: i32) -> bool {
+    sleeps_in(pid, tid, &[libc::SYS_futex, libc::SYS_futex_waitv])
+}
+
+/// Whether a thread sleeps in `read` (or, where that cannot be read, sleeps).
+pub fn sleeps_reading(pid: i32, tid: i32) -> bool {
+    sleeps_in(pid, tid, &[libc::SYS_read])
+}
+
+fn sleeps_in(pid: i32, tid: i32, calls: &[i64]) -> bool {
     // On its way into the call it is not asleep yet, and a tracer may hold it there.
     if state(pid, tid) != Some('S') {
         return false;
@@ -24,7 +33,7 @@ pub fn sleeps_on_a_futex(pid: i32, tid: i32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")) {
         Ok(call) => {
             let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
-            number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
+            number.is_some_and(|number| calls.contains(&number))
         }
         Err(_) => true,
     }

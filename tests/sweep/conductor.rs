@@ -16,6 +16,9 @@ use crate::tracee::STEPS;
 /// A point that takes longer than this hangs.
 const STUCK: Duration = Duration::from_secs(20);
 
+/// Operations on all segments there are: their names begin so, and they have a `/dev/shm` of their own.
+const ALONE: &str = "clean";
+
 /// What one stepper said.
 struct Said {
     name: String,
@@ -40,18 +43,27 @@ pub fn run(scenarios: &[Scenario], options: &Options) -> ExitCode {
         wanted.retain(|scenario| scenario.hot && matches!(scenario.course, Course::Through));
         println!("sweep: a glance only, as this build is not optimised; all of it with --release");
     }
+    let named = wanted.len();
     let foreign = |scenario: &&Scenario| scenario.name.contains("foreign");
-    let mut ignored = 0;
     if wanted.iter().any(foreign) && ptrace::in_new_namespace(|| Ok(())).is_err() {
-        let all = wanted.len();
         wanted.retain(|scenario| !foreign(scenario));
-        ignored = all - wanted.len();
-        println!("sweep: {ignored} operations need the right to make a PID namespace");
+        println!("sweep: some operations need the right to make a PID namespace, and are left out");
     }
+    let alone = |scenario: &&Scenario| scenario.name.starts_with(ALONE);
+    if wanted.iter().any(alone) && !can_be_alone() {
+        wanted.retain(|scenario| !alone(scenario));
+        println!("sweep: some operations need the right to mount, and are left out");
+    }
+    let ignored = named - wanted.len();
     println!("\nrunning {} operations", wanted.len());
     let start = Instant::now();
     let all = gather(&wanted, options);
     finish(&all, ignored, options, start)
+}
+
+/// Whether a process of ours may have a `/dev/shm` of its own. Asked in a thread, which takes it along.
+fn can_be_alone() -> bool {
+    std::thread::spawn(ptrace::own_shared_memory).join().is_ok_and(|made| made.is_ok())
 }
 
 fn gather(wanted: &[&Scenario], options: &Options) -> Vec<Said> {
@@ -155,6 +167,12 @@ pub fn stepper(scenarios: &[Scenario], arguments: &[String]) -> ExitCode {
     // Without either the sweep is only slower.
     let _ = cpu.parse().map(ptrace::pin);
     ptrace::fix_addresses();
+    if name.starts_with(ALONE)
+        && let Err(error) = ptrace::own_shared_memory()
+    {
+        println!("fail\tall\ta /dev/shm of its own: {error}");
+        return ExitCode::FAILURE;
+    }
     // Of an earlier process with our number, which was killed.
     remove_segments();
     let effort = Effort { points: points.parse().unwrap_or(0), only: Point::parse(point) };

@@ -116,6 +116,11 @@ pub trait Stage {
         false
     }
 
+    /// Only the thread that is swept dies, and its process lives: see [`Lane::keeper`].
+    fn thread(&self) -> bool {
+        false
+    }
+
     /// The victim stands before the operation: make the state in which it shall begin.
     fn ready(&mut self, _lane: &mut Lane) -> Result<(), String> {
         Ok(())
@@ -162,6 +167,8 @@ pub struct Lane {
     base: u64,
     /// A recorded path, for scenarios that need an earlier victim to die at a certain point of it.
     pub memory: Option<(Path, usize)>,
+    /// The process whose thread died, for as long as the survivors work.
+    pub keeper: Option<Tracee>,
 }
 
 impl Lane {
@@ -176,6 +183,7 @@ impl Lane {
     /// Ends the live processes: they may be in the middle of something for a victim that is given up.
     fn reset(&mut self) {
         self.peers.clear();
+        self.keeper = None;
     }
 }
 
@@ -257,7 +265,13 @@ fn start(scenario: &Scenario, stage: &dyn Stage) -> Result<Tracee, String> {
     let names = stage.names();
     let mut arguments = vec!["victim", &scenario.name];
     arguments.extend(names.iter().map(String::as_str));
-    if stage.foreign() { Tracee::start_foreign(&arguments) } else { Tracee::start(&arguments) }
+    if stage.foreign() {
+        Tracee::start_foreign(&arguments)
+    } else if stage.thread() {
+        Tracee::start_to_ask(&arguments)
+    } else {
+        Tracee::start(&arguments)
+    }
 }
 
 /// Leads one victim through the whole operation, step by step. `None`: a sleep was over before it
@@ -288,8 +302,9 @@ fn record(scenario: &Scenario, lane: &mut Lane) -> Result<Option<(Route, Account
         }
         second = Some(path);
     }
-    let death = finish(&mut *stage, victim, 0, false, true)?;
+    let death = finish(&mut *stage, lane, victim, (0, false, true))?;
     let account = stage.survive(lane, &death)?;
+    lane.keeper = None;
     if account.state != State::After {
         return Err("the operation returned, but its effect is absent".into());
     }
@@ -298,13 +313,17 @@ fn record(scenario: &Scenario, lane: &mut Lane) -> Result<Option<(Route, Account
 
 fn finish(
     stage: &mut dyn Stage,
-    victim: Tracee,
-    number: usize,
-    at_once: bool,
-    finished: bool,
+    lane: &mut Lane,
+    mut victim: Tracee,
+    (number, at_once, finished): (usize, bool, bool),
 ) -> Result<Death, String> {
     stage.dying(victim.pid())?;
-    victim.kill()?;
+    if stage.thread() {
+        victim.end_thread()?;
+        lane.keeper = Some(victim);
+    } else {
+        victim.kill()?;
+    }
     Ok(Death { at_once, finished, number, when: Instant::now() })
 }
 
@@ -386,9 +405,11 @@ fn die_at(
         let astray = stop != Stop::Asleep && wanted != Some(victim.address()?);
         let at = victim.address().unwrap_or(0).wrapping_sub(lane.base);
         let finished = stop == Stop::Marker;
-        let death = finish(&mut *stage, victim, number, point == Point::Step(0), finished)?;
+        let how = (number, point == Point::Step(0), finished);
+        let death = finish(&mut *stage, lane, victim, how)?;
         let place = |error| format!("{error} (the victim died at {at:#x} of this program)");
         let account = stage.survive(lane, &death).map_err(place)?;
+        lane.keeper = None;
         if death.finished && account.state == State::Before {
             return Err("the operation returned, but its effect is absent".into());
         }

@@ -9,6 +9,7 @@
 //!
 //! Run it with `cargo test --release --test sweep`, or everything with `scripts/sweep --full`.
 
+mod clean;
 mod conductor;
 mod endings;
 mod engine;
@@ -46,6 +47,7 @@ fn scenarios() -> Vec<Scenario> {
     all.extend(queues::all());
     all.extend(endings::all());
     all.extend(lifecycle::all());
+    all.extend(clean::all());
     all.extend(rounds::all());
     all
 }

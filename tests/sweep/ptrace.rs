@@ -52,6 +52,15 @@ pub fn marker() {
     unsafe { asm!("int3", options(nostack)) };
 }
 
+/// Where a victim is sent whose thread shall end alone: the system call `exit`, with none of the C
+/// library's endings.
+pub extern "C" fn leave() -> ! {
+    // SAFETY: the thread ends here; nothing it had is touched any more.
+    unsafe {
+        asm!("syscall", in("eax") libc::SYS_exit as i32, in("edi") 0, options(noreturn, nostack))
+    }
+}
+
 /// Asks that the victim dies with its stepper.
 pub fn die_with_me(pid: i32) -> io::Result<()> {
     let options = ptr::without_provenance_mut::<libc::c_void>(libc::PTRACE_O_EXITKILL as usize);
@@ -190,6 +199,20 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 pub fn fix_addresses() {
     // SAFETY: a flag word of the calling process, taken by value.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+}
+
+/// Gives the calling thread, and whatever it starts, a `/dev/shm` of its own. Needs the right to mount.
+pub fn own_shared_memory() -> io::Result<()> {
+    let nothing = ptr::null::<libc::c_char>();
+    // SAFETY: a flag taken by value; only this thread and what it starts are concerned.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into())?;
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the path ends with a NUL, and the other pointers may be null for a change of flags.
+    check(unsafe { libc::mount(nothing, c"/".as_ptr(), nothing, private, ptr::null()) }.into())?;
+    let (tmpfs, place) = (c"tmpfs".as_ptr(), c"/dev/shm".as_ptr());
+    // SAFETY: all four strings end with a NUL; the kernel only reads them.
+    check(unsafe { libc::mount(tmpfs, place, tmpfs, 0, c"size=64m".as_ptr().cast()) }.into())?;
+    Ok(())
 }
 
 /// Runs `start` so that the process it starts is the first one of a new PID namespace. Needs the

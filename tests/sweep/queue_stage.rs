@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use steadfast::{Queue, QueueOptions, SegmentOptions};
 
-use crate::engine::{Account, Death, Lane, Stage};
+use crate::engine::{Account, Death, Lane, Stage, State};
 use crate::hands::{Bytes, Hands};
 use crate::message;
 use crate::model::Model;
 use crate::peer::BOUND;
-use crate::queue_victim::{Act, EARLIER, VICTIM, WARM};
+use crate::queue_victim::{Act, EARLIER, EXPIRES, VICTIM, WARM, keepers_message};
 use crate::recovery::{Earlier, Spot, TAIL, UNITS};
 use crate::support::Name;
 use crate::words::{HEAD_LOCK, LOCK, Words};
@@ -67,6 +67,10 @@ pub struct Plan {
     pub first: First,
     /// The victim has a PID namespace of its own.
     pub foreign: bool,
+    /// Only the victim's thread dies; another one of its process goes on.
+    pub thread: bool,
+    /// The operation is refused: there is no room and no message, and nobody helps.
+    pub refused: bool,
     /// A victim that dies before this one begins.
     pub earlier: Option<Earlier>,
 }
@@ -84,6 +88,8 @@ impl Plan {
             second: None,
             first: First::Get,
             foreign: false,
+            thread: false,
+            refused: false,
             earlier: None,
         }
     }
@@ -208,7 +214,7 @@ impl QueueStage {
         let batch = self.plan.act.batch(VICTIM);
         let possible = taken > 0 || !batch.is_empty();
         after.extend(batch);
-        if !possible || (self.plan.waits && !self.woken) {
+        if !possible || self.plan.refused || (self.plan.waits && !self.woken) {
             return Model::only_before(&self.content);
         }
         Model::new(&self.content, &after)
@@ -249,6 +255,26 @@ impl QueueStage {
         let start = Instant::now();
         believe(&lane.peer(0)?.answer(BOUND)?, model)?;
         Ok(start.elapsed())
+    }
+
+    /// The other thread of the process whose thread died puts or gets, as its handle did before.
+    fn ask_keeper(
+        &mut self,
+        lane: &mut Lane,
+        model: &mut Model,
+        number: usize,
+    ) -> Result<(), String> {
+        let Some(keeper) = &mut lane.keeper else { return Ok(()) };
+        let word = if number.is_multiple_of(2) { "put" } else { "get" };
+        let line = keeper.ask(word)?;
+        match line.split_once(' ') {
+            Some(("got", hex)) => model.got(&message::bytes(hex)?),
+            None if line == "put" => {
+                model.put(&keepers_message());
+                Ok(())
+            }
+            _ => Err(format!("the other thread failed: {line}")),
+        }
     }
 
     /// Gets until few messages are left.
@@ -306,6 +332,10 @@ impl Stage for QueueStage {
         self.plan.foreign
     }
 
+    fn thread(&self) -> bool {
+        self.plan.thread
+    }
+
     fn ready(&mut self, lane: &mut Lane) -> Result<(), String> {
         // Before the content, as it puts and gets once to get warm.
         let earlier = self.plan.earlier.map(|earlier| earlier.start(&self.name)).transpose()?;
@@ -343,6 +373,11 @@ impl Stage for QueueStage {
     fn wake(&mut self, lane: &mut Lane) -> Result<(), String> {
         if !self.plan.waits {
             return Err("the victim sleeps where nobody expected it".into());
+        }
+        if self.plan.refused {
+            // Its first sleep ends before that, and it stands behind it.
+            std::thread::sleep(EXPIRES);
+            return Ok(());
         }
         if let Some(second) = self.plan.second {
             self.send_to_sleep(lane, second)?;
@@ -385,9 +420,23 @@ impl Stage for QueueStage {
             return Err(format!("qsize says {len}, expected {}", model.describe()));
         }
         let late = self.wake_sleeper(lane, &mut model)?;
+        // Either the process whose thread died meets what that left, or the others do.
+        let keeper_first = death.number % 4 < 2;
+        if keeper_first {
+            self.ask_keeper(lane, &mut model, death.number)?;
+        }
         self.work(&mut model)?;
+        if !keeper_first {
+            self.ask_keeper(lane, &mut model, 0)?;
+            self.drain(&mut model, 0)?;
+        }
         let waited = late.max(self.hands.slowest);
-        Ok(Account { state: model.state()?, waited, late: waited > LATE, unmarked: !marked })
+        let mut state = model.state()?;
+        if self.plan.refused && death.finished {
+            // It has no effect, early or late.
+            state = State::After;
+        }
+        Ok(Account { state, waited, late: waited > LATE, unmarked: !marked })
     }
 }
 

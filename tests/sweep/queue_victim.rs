@@ -1,10 +1,15 @@
 //! What the victims of a queue do.
 
-use steadfast::{Consumer, Producer, Queue};
+use std::io::Write;
+use std::time::Duration;
+
+use steadfast::{Consumer, GetError, Producer, PutError, Queue};
 
 use crate::hands::Bytes;
 use crate::message;
+use crate::peer::BOUND;
 use crate::ptrace::marker;
+use crate::support::proc;
 
 /// The number under which victims put.
 pub const VICTIM: u32 = 7;
@@ -12,6 +17,11 @@ pub const VICTIM: u32 = 7;
 pub const EARLIER: u32 = 8;
 /// The message a victim puts before the operation, so that nothing in it happens for the first time.
 pub const WARM: (u32, u32, usize) = (9, 0, 40);
+
+/// A time limit that passes while the victim sleeps.
+pub const EXPIRES: Duration = Duration::from_millis(150);
+/// One that does not.
+pub const AMPLE: Duration = Duration::from_secs(60);
 
 /// One operation of a victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +34,15 @@ pub enum Act {
     Get,
     /// `get_many` of up to so many.
     GetMany(usize),
+    /// `try_put` of a message of so many bytes. That this may be refused, and the next three, is for
+    /// the survivors to judge.
+    TryPut(usize),
+    /// `put_timeout` of a message of so many bytes.
+    PutTimeout(usize, Duration),
+    /// `try_get`.
+    TryGet,
+    /// `get_timeout`.
+    GetTimeout(Duration),
     /// `Producer::put` of a message of so many bytes.
     ProducerPut(usize),
     /// `Queue::producer`, and `Producer::put` of a message of so many bytes.
@@ -44,9 +63,12 @@ impl Act {
     /// What it puts, if it puts.
     pub fn batch(self, producer: u32) -> Vec<Vec<u8>> {
         let (count, len) = match self {
-            Act::Put(len) | Act::ProducerPut(len) | Act::ClaimAndPut(len) | Act::Reserve(len) => {
-                (1, len)
-            }
+            Act::Put(len)
+            | Act::TryPut(len)
+            | Act::PutTimeout(len, _)
+            | Act::ProducerPut(len)
+            | Act::ClaimAndPut(len)
+            | Act::Reserve(len) => (1, len),
             Act::PutMany(count, len) | Act::ProducerPutMany(count, len) => (count, len),
             _ => (0, 0),
         };
@@ -56,7 +78,7 @@ impl Act {
     /// The most it takes, if it takes.
     pub fn takes(self) -> usize {
         match self {
-            Act::Get | Act::ConsumerGet | Act::Peek => 1,
+            Act::Get | Act::TryGet | Act::GetTimeout(_) | Act::ConsumerGet | Act::Peek => 1,
             Act::GetMany(max) | Act::ConsumerGetMany(max) => max,
             _ => 0,
         }
@@ -81,6 +103,11 @@ pub fn play(act: Act, names: &[String]) {
     let queue: Bytes = Queue::open(&names[0]).expect("open the queue");
     let warm = message::make(WARM.0, WARM.1, WARM.2);
     let batch = act.batch(if names.len() > 1 { EARLIER } else { VICTIM });
+    if let Act::PutTimeout(_, limit) | Act::GetTimeout(limit) = act
+        && limit == EXPIRES
+    {
+        forget_polling(act, &queue, &warm);
+    }
     if matches!(act, Act::ClaimAndPut(_)) {
         marker();
         let mut producer = queue.producer().expect("claim the producer");
@@ -96,6 +123,79 @@ pub fn play(act: Act, names: &[String]) {
     } else {
         share(act, &queue, &warm, &batch);
     }
+}
+
+/// Polls in vain until this process does not poll any more before it sleeps: polling step by step takes
+/// longer than the limit.
+fn forget_polling(act: Act, queue: &Bytes, warm: &[u8]) {
+    let limit = Duration::from_micros(100);
+    if act.takes() > 0 {
+        for _ in 0..8 {
+            assert!(matches!(queue.get_timeout(limit), Err(GetError::TimedOut)));
+        }
+        return;
+    }
+    let mut count = 0;
+    while queue.try_put(warm).is_ok() {
+        count += 1;
+    }
+    for _ in 0..8 {
+        assert!(matches!(queue.put_timeout(warm, limit), Err(PutError::TimedOut)));
+    }
+    for _ in 0..count {
+        queue.get().expect("get what was put");
+    }
+}
+
+/// Plays in the main thread, which dies alone: another thread of the same process uses the same handle
+/// and goes on. It obeys the lines that come in: `put` is answered by `put`, `get` by `got HEX`.
+pub fn play_beside_a_thread(act: Act, names: &[String]) {
+    let queue: &Bytes = Box::leak(Box::new(Queue::open(&names[0]).expect("open the queue")));
+    let (ready, started) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        queue.put(&keepers_message()).expect("a first put");
+        queue.get().expect("a first get");
+        ready.send(proc::tid()).expect("the main thread waits");
+        keep(queue).expect("whoever asks reads the answers");
+    });
+    let keeper = started.recv().expect("the other thread has started");
+    // It must not run into a breakpoint that is meant for us.
+    while !proc::sleeps_reading(std::process::id().cast_signed(), keeper) {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    share(act, queue, &message::make(WARM.0, WARM.1, WARM.2), &act.batch(VICTIM));
+}
+
+/// The other thread. It allocates nothing once it listens: the main one may have died in the allocator,
+/// with its lock.
+fn keep(queue: &Bytes) -> std::io::Result<()> {
+    let message = keepers_message();
+    let (mut line, mut got) = (String::with_capacity(64), Vec::with_capacity(4096));
+    let mut out = std::io::stdout().lock();
+    while std::io::stdin().read_line(&mut line)? > 0 {
+        if line.trim_end() == "put" {
+            match queue.put_timeout(&message, BOUND) {
+                Ok(()) => write!(out, "put")?,
+                Err(error) => write!(out, "error {error:?}")?,
+            }
+        } else {
+            match queue.get_into_timeout(&mut got, BOUND) {
+                Ok(()) => {
+                    write!(out, "got ")?;
+                    got.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+                }
+                Err(error) => write!(out, "error {error:?}")?,
+            }
+        }
+        writeln!(out)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+/// What the other thread puts.
+pub fn keepers_message() -> Vec<u8> {
+    message::make(5, 0, 40)
 }
 
 fn share(act: Act, queue: &Bytes, warm: &[u8], batch: &[Vec<u8>]) {
@@ -125,6 +225,30 @@ fn share(act: Act, queue: &Bytes, warm: &[u8], batch: &[Vec<u8>]) {
             let result = queue.get_many(max);
             marker();
             result.expect("get_many");
+        }
+        Act::TryPut(_) => {
+            marker();
+            let result = queue.try_put(&batch[0]);
+            marker();
+            assert!(matches!(result, Ok(()) | Err(PutError::Full)), "try_put: {result:?}");
+        }
+        Act::PutTimeout(_, limit) => {
+            marker();
+            let result = queue.put_timeout(&batch[0], limit);
+            marker();
+            assert!(matches!(result, Ok(()) | Err(PutError::TimedOut)), "put_timeout: {result:?}");
+        }
+        Act::TryGet => {
+            marker();
+            let result = queue.try_get();
+            marker();
+            assert!(matches!(result, Ok(_) | Err(GetError::Empty)), "try_get: {result:?}");
+        }
+        Act::GetTimeout(limit) => {
+            marker();
+            let result = queue.get_timeout(limit);
+            marker();
+            assert!(matches!(result, Ok(_) | Err(GetError::TimedOut)), "get_timeout: {result:?}");
         }
         _ => unreachable!("needs a role"),
     }

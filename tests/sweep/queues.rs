@@ -2,7 +2,7 @@
 
 use crate::engine::{Course, Scenario, Stage};
 use crate::queue_stage::{First, Plan, QueueStage, Sleeper};
-use crate::queue_victim::{self, Act};
+use crate::queue_victim::{self, AMPLE, Act, EXPIRES};
 use crate::recovery::{Earlier, Spot};
 
 /// A message of this length does not fit before the ring's end when the tail is at [`NEAR_END`].
@@ -21,7 +21,13 @@ fn scenario(name: &str, hot: bool, late: usize, plan: Plan) -> Scenario {
         course,
         hot,
         late,
-        victim: Box::new(move |names| queue_victim::play(plan.act, names)),
+        victim: Box::new(move |names| {
+            if plan.thread {
+                queue_victim::play_beside_a_thread(plan.act, names);
+            } else {
+                queue_victim::play(plan.act, names);
+            }
+        }),
         stage: Box::new(move |_| Ok(Box::new(QueueStage::new(plan)?) as Box<dyn Stage>)),
     }
 }
@@ -33,6 +39,8 @@ pub fn all() -> Vec<Scenario> {
     all.extend(roles());
     all.extend(recoveries());
     all.extend(foreigners());
+    all.extend(limited());
+    all.extend(threads());
     all
 }
 
@@ -209,5 +217,56 @@ fn foreigners() -> Vec<Scenario> {
             Plan { sleeper: Some(Sleeper::Get), ..put },
         ),
         scenario("foreign_get_empty", false, 0, Plan { fill: (0, 40), waits: true, ..get }),
+    ]
+}
+
+/// The forms that do not wait, and those that wait only so long: done at once, done after a sleep, and
+/// refused.
+fn limited() -> Vec<Scenario> {
+    let (nothing, refused, waits) = ((0, 40), true, true);
+    let try_put = Plan::new(Act::TryPut(40));
+    let try_get = Plan { fill: (3, 40), ..Plan::new(Act::TryGet) };
+    let put = Plan::new(Act::PutTimeout(40, AMPLE));
+    let get = Plan { fill: (3, 40), ..Plan::new(Act::GetTimeout(AMPLE)) };
+    let (put_expires, get_expires) = (Act::PutTimeout(40, EXPIRES), Act::GetTimeout(EXPIRES));
+    let full = |plan| Plan { maxsize: 3, fill: (3, 40), ..plan };
+    let first = First::Put;
+    vec![
+        scenario("try_put", true, 0, try_put),
+        scenario("try_put_full", true, 0, Plan { refused, ..full(try_put) }),
+        scenario("try_get", true, 0, try_get),
+        scenario("try_get_empty", true, 0, Plan { fill: nothing, refused, first, ..try_get }),
+        scenario("put_timeout", false, 0, put),
+        scenario("put_timeout_full", false, 0, Plan { waits, ..full(put) }),
+        scenario(
+            "put_timeout_expires",
+            false,
+            0,
+            Plan { act: put_expires, waits, refused, ..full(put) },
+        ),
+        scenario("get_timeout", false, 0, get),
+        scenario("get_timeout_empty", false, 0, Plan { fill: nothing, waits, ..get }),
+        scenario(
+            "get_timeout_expires",
+            false,
+            0,
+            Plan { act: get_expires, fill: nothing, waits, refused, first, ..get },
+        ),
+    ]
+}
+
+/// A thread ends alone, by a bare system call, in the middle of an operation. Its process lives, so its
+/// file lock says nothing: only the kernel's mark can tell the others, the threads beside it among them.
+fn threads() -> Vec<Scenario> {
+    let thread = true;
+    let put = Plan { thread, ..Plan::new(Act::Put(40)) };
+    let get = Plan { thread, fill: (3, 40), ..Plan::new(Act::Get) };
+    let first = First::Put;
+    vec![
+        scenario("thread_put", true, 0, put),
+        scenario("thread_put_then_put", false, 0, Plan { first, ..put }),
+        scenario("thread_put_many", false, 0, Plan { act: Act::PutMany(16, 24), ..put }),
+        scenario("thread_get", true, 0, get),
+        scenario("thread_get_then_put", false, 0, Plan { first, ..get }),
     ]
 }

@@ -5,10 +5,10 @@
 //! shortly before their point and are stepped from there only.
 
 use crate::ptrace::{self, Wait};
-use std::io;
-use std::process::{Child, Command, Stdio};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a victim came to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ const ENDLESS: usize = 2_000_000;
 pub struct Tracee {
     pid: i32,
     gone: bool,
+    /// Where its other thread listens and answers, if it has one.
+    lines: Option<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
 /// System calls in which a victim may wait for another process: futex, `futex_waitv`, `futex_wait`.
@@ -93,6 +95,13 @@ impl Tracee {
         Self::start_by(arguments, |command| ptrace::in_new_namespace(|| command.spawn()))
     }
 
+    /// The same with another thread that can be asked.
+    pub fn start_to_ask(arguments: &[&str]) -> Result<Self, String> {
+        let piped =
+            |command: &mut Command| command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        Self::start_by(arguments, piped)
+    }
+
     fn start_by(
         arguments: &[&str],
         spawn: impl FnOnce(&mut Command) -> io::Result<Child>,
@@ -100,9 +109,10 @@ impl Tracee {
         let program = std::env::current_exe().map_err(say("current_exe"))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        let child = spawn(&mut command).map_err(say("start a victim"))?;
+        let mut child = spawn(&mut command).map_err(say("start a victim"))?;
         let pid = child.id().cast_signed();
-        let mut victim = Self { pid, gone: false };
+        let lines = child.stdin.take().zip(child.stdout.take().map(BufReader::new));
+        let mut victim = Self { pid, gone: false, lines };
         match victim.settle(false)? {
             Stop::Marker => {}
             other => return Err(format!("the victim did not reach its marker: {other:?}")),
@@ -119,10 +129,7 @@ impl Tracee {
     /// Where this program begins in its memory: what an address means to `addr2line` is relative to
     /// that.
     pub fn base(&self) -> u64 {
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid));
-        let first = maps.unwrap_or_default();
-        let first = first.split('-').next().unwrap_or_default();
-        u64::from_str_radix(first, 16).unwrap_or(0)
+        base_of(&self.pid.to_string())
     }
 
     /// Address of the instruction about to run.
@@ -282,6 +289,33 @@ impl Tracee {
         Ok(Stop::Here)
     }
 
+    /// Ends the thread that is traced, and nothing else of its process: sends it to [`ptrace::leave`], and
+    /// waits until the kernel is through with its locks.
+    pub fn end_thread(&mut self) -> Result<(), String> {
+        let leave = ptrace::leave as *const () as u64 - base_of("self") + self.base();
+        ptrace::jump(self.pid, leave).map_err(say("PTRACE_POKEUSER"))?;
+        ptrace::go_on(self.pid).map_err(say("PTRACE_CONT"))?;
+        let start = Instant::now();
+        while thread_state(self.pid) != Some('Z') {
+            if start.elapsed() > Duration::from_secs(5) {
+                return Err("the thread did not end".into());
+            }
+            std::thread::sleep(Duration::from_micros(20));
+        }
+        Ok(())
+    }
+
+    /// Tells its other thread something, and takes the answer. A watchdog bounds this.
+    pub fn ask(&mut self, what: &str) -> Result<String, String> {
+        let Some((input, output)) = &mut self.lines else {
+            return Err("this victim has nobody to ask".into());
+        };
+        writeln!(input, "{what}").map_err(say("ask the other thread"))?;
+        let mut line = String::new();
+        output.read_line(&mut line).map_err(say("ask the other thread"))?;
+        Ok(line.trim_end().to_owned())
+    }
+
     /// SIGKILL, and waits until nothing of the process is left but its marks in shared memory.
     pub fn kill(mut self) -> Result<(), String> {
         self.end()
@@ -313,8 +347,17 @@ impl Drop for Tracee {
 /// Does this thread sleep in a system call, interruptibly? (A futex wait does; a trace stop is
 /// `t`, a page being read is `D`.)
 pub fn thread_sleeps(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| stat.rsplit(')').next()?.trim_start().chars().next())
-        == Some('S')
+    thread_state(pid) == Some('S')
+}
+
+fn thread_state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Where this program begins in the memory of a process that runs it.
+fn base_of(process: &str) -> u64 {
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
+    let first = maps.split('-').next().unwrap_or_default();
+    u64::from_str_radix(first, 16).unwrap_or(0)
 }
