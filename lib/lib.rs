@@ -20,6 +20,7 @@
 //! | | |
 //! |---|---|
 //! | [`Queue`] | bounded, first in first out, any number of producers and consumers |
+//! | [`JoinableQueue`], [`Lease`] | the same for work: acknowledged, handed out again when a consumer dies |
 //! | [`Producer`], [`Consumer`] | a side that one process has alone: no lock, messages in place |
 //! | [`Mutex`] | a value behind a robust lock: says when its owner died |
 //! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
@@ -63,8 +64,8 @@ pub use message::Message;
 pub use os::sigbus::guard_against_truncation;
 #[cfg(not(all(test, loom)))]
 pub use queue::{
-    Batch, Consumer, GetError, NotClosed, Producer, PutError, Queue, QueueOptions, Shutdown, View,
-    WriteGuard,
+    Batch, Consumer, DeadLetter, GetError, JoinError, JoinableQueue, Lease, LeaseError, NotClosed,
+    Producer, PutError, Queue, QueueOptions, Reason, Shutdown, View, WriteGuard,
 };
 #[cfg(not(all(test, loom)))]
 pub use segment::{
@@ -98,6 +99,7 @@ mod sync {
 #[allow(dead_code)]
 mod queue {
     mod loom_tests;
+    mod push;
     mod record;
     mod recovery;
     mod ring;

@@ -6,7 +6,9 @@ mod support;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use steadfast::{Mutex, PthreadMutex, Queue, QueueOptions, Segment, SegmentOptions, Shutdown};
+use steadfast::{
+    JoinableQueue, Mutex, PthreadMutex, Queue, QueueOptions, Segment, SegmentOptions, Shutdown,
+};
 use support::{Name, proc};
 
 /// The first 128 bytes of the header of a queue of 4096 bytes for 3 participants, layout version 1.
@@ -18,10 +20,11 @@ const GOLDEN_HEADER: &str = "
     ................ ........ 00000000";
 
 /// The constants of a queue of 4096 bytes with a maxsize of 7 and two single roles: object version,
-/// ring bytes, maxsize, roles, where the ring is, checksum.
+/// ring bytes, maxsize, roles, bytes of the store, attempts and dead letters kept, bytes of the object,
+/// checksum.
 const GOLDEN_CONSTANTS: &str = "
-    0100000000000000 0010000000000000 0700000000000000 0300000000000000 0004000000000000
-    9c09eb7b845c18e7";
+    0200000000000000 0010000000000000 0700000000000000 0300000000000000 0000000000000000
+    00000000e8030000 0014000000000000 427ecd6e0da61b94";
 
 /// The constants of a mutex with a value of 16 bytes that is aligned to 8: size, alignment, checksum.
 const GOLDEN_MUTEX: &str = "1000000000000000 0800000000000000 7d39cbe982b4d76f";
@@ -108,7 +111,7 @@ fn the_header_is_the_golden_one() {
 #[test]
 fn the_constants_are_the_golden_ones() {
     let (name, _queue) = queue(small().maxsize(7).single_producer().single_consumer());
-    assert_golden(&Bytes::of(&name).hex(2 * HEADER, 48), GOLDEN_CONSTANTS);
+    assert_golden(&Bytes::of(&name).hex(2 * HEADER, 64), GOLDEN_CONSTANTS);
     let name = Name::new("layout");
     let _mutex = Mutex::create(&name, [1_u64, 2], &options()).unwrap();
     assert_golden(&Bytes::of(&name).hex(2 * HEADER, 24), GOLDEN_MUTEX);
@@ -184,9 +187,9 @@ fn the_constants_of_a_queue_say_what_was_asked_for() {
     ] {
         let (name, _queue) = queue(options.maxsize(9).capacity(5000));
         let bytes = Bytes::of(&name);
-        let constants = [0, 8, 16, 24, 32].map(|at| bytes.object(at));
-        assert_eq!(constants, [1, 8192, 9, roles, 1024]);
-        assert_eq!(bytes.object(40), fnv1a(bytes.at(2 * HEADER, 40)));
+        let constants = [0, 8, 16, 24, 32, 40, 48].map(|at| bytes.object(at));
+        assert_eq!(constants, [2, 8192, 9, roles, 0, 1000 << 32, 1024 + 8192]);
+        assert_eq!(bytes.object(56), fnv1a(bytes.at(2 * HEADER, 56)));
     }
 }
 
@@ -231,6 +234,49 @@ fn records_are_a_header_and_a_body() {
     assert_eq!(ring(4), 0, "not written yet");
     queue.shutdown(Shutdown::Drain).unwrap();
     assert_eq!(Bytes::of(&name).object(1024 + 32), 0x1fff_ffff << 35 | 4, "the end mark");
+}
+
+const INDIRECT: u64 = 1 << 34;
+
+/// Where the store of a joinable queue of 4096 bytes is: behind the ring and the index, on a page.
+const STORE: usize = 8192;
+
+#[test]
+fn a_joinable_queues_messages_are_chunks_that_the_ring_names() {
+    let name = Name::new("layout");
+    let options = small().max_deliveries(3);
+    let queue: JoinableQueue = JoinableQueue::create(&name, &options).unwrap();
+    queue.put(b"twelve bytes").unwrap();
+    queue.put(&[7; 100]).unwrap();
+    let bytes = Bytes::of(&name);
+    let constants = [0, 8, 16, 24, 32, 40, 48].map(|at| bytes.object(at));
+    let limits = 1000 << 32 | 3;
+    assert_eq!(constants, [2, 4096, 0, 4, 4096, limits, (STORE + 4096) as u64]);
+    let ring = |unit: usize| bytes.object(1024 + 8 * unit);
+    assert_eq!([ring(0), ring(1)], [8 << 35 | VALID | INDIRECT, 1 << 32]);
+    assert_eq!([ring(2), ring(3)], [8 << 35 | VALID | INDIRECT | 2, 2 << 32 | 1]);
+    let owner = 1_u64 << 48 | 1 << 32;
+    let chunk = |unit: usize| [8, 16, 24, 32].map(|at| bytes.object(STORE + 64 * unit + at));
+    assert_eq!(chunk(0), [owner | 2, 1, 0, 12], "queued; its number, position and length");
+    assert_eq!(chunk(1), [owner | 2, 2, 2, 100]);
+    assert_eq!(bytes.object32(STORE), 1, "a unit");
+    assert_eq!(bytes.object32(STORE + 64), 3);
+    assert_eq!(bytes.at(2 * HEADER + STORE + 48, 12), b"twelve bytes");
+    let (one, two) = (queue.get().unwrap(), queue.get().unwrap());
+    let state = |name: &Name, unit: usize| Bytes::of(name).object(STORE + 64 * unit + 8);
+    assert_eq!(state(&name, 0), owner | 1 << 16 | 3, "leased for the first time");
+    two.nack().unwrap();
+    assert_eq!(state(&name, 1), owner | 1 << 16 | 1 << 8 | 4, "ready, as it was refused");
+    let bytes = Bytes::of(&name);
+    assert_eq!([bytes.object32(304), bytes.object32(308), bytes.object32(312)], [0, 1, 0]);
+    assert_eq!(bytes.object32(1024 + 4096), 1, "the index names it");
+    queue.get().unwrap().nack_after(std::time::Duration::from_secs(9)).unwrap();
+    assert_eq!(state(&name, 1), owner | 2 << 16 | 1 << 8 | 5, "delayed");
+    let bytes = Bytes::of(&name);
+    assert_eq!([bytes.object32(304), bytes.object32(308), bytes.object32(312)], [0, 0, 1]);
+    assert_eq!(bytes.object32(1024 + 4096 + 4 * 63), 1, "from the other end");
+    one.ack().unwrap();
+    assert_eq!((state(&name, 0), Bytes::of(&name).object(896)), (0, 1), "free, and counted");
 }
 
 #[test]

@@ -39,3 +39,10 @@ impl Deadline {
         }
     }
 }
+
+/// The monotonic clock in nanoseconds: the same number in every process of this machine (and of its time
+/// namespace), never 0.
+pub(crate) fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64).max(1)
+}

@@ -79,6 +79,18 @@ impl Batch {
     }
 }
 
+/// A batch that up to `max` messages are to be appended to.
+pub(crate) struct Few<'a> {
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) max: usize,
+}
+
+impl Batch {
+    pub(crate) fn up_to(&mut self, max: usize) -> Few<'_> {
+        Few { batch: self, max }
+    }
+}
+
 /// All messages' bytes in one buffer.
 pub(super) fn encode_all<T: Message + ?Sized, B: Borrow<T>>(
     items: &[B],

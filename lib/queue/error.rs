@@ -84,3 +84,43 @@ pub enum GetError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("join_thread needs a handle that was closed first")]
 pub struct NotClosed;
+
+/// Why a lease could not be ended. The message is then still leased, and comes back when this process ends.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// `task_done` was called more often than `get_value` on this thread.
+    #[error("task_done() was called too many times")]
+    TooMany,
+    /// The segment holds something that no participant writes.
+    #[error("the queue in segment {name:?} is corrupt: {what}; remove it with `segments rm`")]
+    Corrupt {
+        /// The segment's name.
+        name: String,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The segment cannot be used: this process was forked, or the segment was truncated.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// Why a join ended before everything was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// There were unfinished messages until the time-out.
+    #[error("timed out: messages are still unfinished")]
+    TimedOut,
+    /// The segment holds something that no participant writes.
+    #[error("the queue in segment {name:?} is corrupt: {what}; remove it with `segments rm`")]
+    Corrupt {
+        /// The segment's name.
+        name: String,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The segment cannot be used: this process was forked, or the segment was truncated.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::message::Message;
 use crate::os::clock::Deadline;
-use crate::segment::{Segment, SegmentError};
+use crate::segment::{Kind, Segment, SegmentError};
 
 use super::batch::{borrow_all, decode_all, encode_all};
 use super::object::{Shared, state};
@@ -54,8 +54,8 @@ pub enum Shutdown {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Queue<T: Message + ?Sized = [u8]> {
-    shared: Arc<Shared>,
-    closed: bool,
+    pub(super) shared: Arc<Shared>,
+    pub(super) closed: bool,
     kind: PhantomData<fn(&T) -> T::Owned>,
 }
 
@@ -71,7 +71,7 @@ impl<T: Message + ?Sized> Queue<T> {
     /// # Errors
     /// As [`Segment::create`]: the name is taken or not allowed, or there is not enough shared memory.
     pub fn create(name: &str, options: &QueueOptions) -> Result<Queue<T>, SegmentError> {
-        Shared::create(name, options).map(Queue::over)
+        Shared::create(name, Kind::Queue, options).map(Queue::over)
     }
 
     /// Opens a queue that another program made.
@@ -79,7 +79,7 @@ impl<T: Message + ?Sized> Queue<T> {
     /// # Errors
     /// As [`Segment::open`]: there is none, it is no queue, of another version, or corrupt.
     pub fn open(name: &str) -> Result<Queue<T>, SegmentError> {
-        Shared::open(name).map(Queue::over)
+        Shared::open(name, Kind::Queue).map(Queue::over)
     }
 
     /// Opens the queue, or makes it if there is none; `options` are for a new one only.
@@ -87,7 +87,7 @@ impl<T: Message + ?Sized> Queue<T> {
     /// # Errors
     /// As [`Queue::open`] and [`Queue::create`].
     pub fn open_or_create(name: &str, options: &QueueOptions) -> Result<Queue<T>, SegmentError> {
-        Shared::open_or_create(name, options).map(Queue::over)
+        Shared::open_or_create(name, Kind::Queue, options).map(Queue::over)
     }
 
     fn put_until(&self, item: &T, deadline: Deadline) -> Result<(), PutError> {
@@ -369,82 +369,6 @@ impl<T: Message + ?Sized> Queue<T> {
     /// The segment the queue lives in.
     pub fn segment(&self) -> &Segment {
         &self.shared.segment
-    }
-}
-
-impl Queue<[u8]> {
-    fn get_into_until(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<(), GetError> {
-        if self.closed {
-            return Err(GetError::HandleClosed);
-        }
-        bytes.clear();
-        self.shared.take_one(bytes, deadline)
-    }
-
-    /// [`Queue::get`] into a buffer, whose old content goes and whose memory is used again.
-    ///
-    /// # Errors
-    /// As [`Queue::get`].
-    pub fn get_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
-        self.get_into_until(bytes, Deadline::Never)
-    }
-
-    /// [`Queue::get_into`] if there is a message.
-    ///
-    /// # Errors
-    /// As [`Queue::try_get`].
-    pub fn try_get_into(&self, bytes: &mut Vec<u8>) -> Result<(), GetError> {
-        self.get_into_until(bytes, Deadline::Now)
-    }
-
-    /// [`Queue::get_into`], waiting for at most `timeout`.
-    ///
-    /// # Errors
-    /// As [`Queue::get_timeout`].
-    pub fn get_into_timeout(&self, bytes: &mut Vec<u8>, timeout: Duration) -> Result<(), GetError> {
-        self.get_into_until(bytes, Deadline::after(timeout)).map_err(timed_out_get)
-    }
-
-    fn get_batch_until(
-        &self,
-        batch: &mut Batch,
-        max: usize,
-        deadline: Deadline,
-    ) -> Result<(), GetError> {
-        if self.closed {
-            return Err(GetError::HandleClosed);
-        }
-        batch.clear();
-        self.shared.take_batch(batch, max, deadline)
-    }
-
-    /// [`Queue::get_many`] into buffers that are used again.
-    ///
-    /// # Errors
-    /// As [`Queue::get`].
-    pub fn get_batch(&self, batch: &mut Batch, max: usize) -> Result<(), GetError> {
-        self.get_batch_until(batch, max, Deadline::Never)
-    }
-
-    /// [`Queue::get_batch`] if there is a message.
-    ///
-    /// # Errors
-    /// As [`Queue::try_get`].
-    pub fn try_get_batch(&self, batch: &mut Batch, max: usize) -> Result<(), GetError> {
-        self.get_batch_until(batch, max, Deadline::Now)
-    }
-
-    /// [`Queue::get_batch`], waiting for at most `timeout`.
-    ///
-    /// # Errors
-    /// As [`Queue::get_timeout`].
-    pub fn get_batch_timeout(
-        &self,
-        batch: &mut Batch,
-        max: usize,
-        timeout: Duration,
-    ) -> Result<(), GetError> {
-        self.get_batch_until(batch, max, Deadline::after(timeout)).map_err(timed_out_get)
     }
 }
 

@@ -3,13 +3,17 @@
 //! # The object
 //! | offset | what |
 //! |---|---|
-//! | 0 | constants, checksummed: object version, ring bytes, maxsize, roles, ring offset |
-//! | 128 | write side: lock u64, `tail` u64, `seen_head` u64, 24 bytes for a list node |
-//! | 256 | read side: lock u64, `head` u64, 32 bytes for a list node |
+//! | 0 | constants, checksummed: see [`super::plan`] |
+//! | 128 | write side: lock u64, `tail` u64, `seen_head` u64, 24 bytes for a list node, the store's books |
+//! | 256 | read side: lock u64, `head` u64, 32 bytes for a list node, the index of what came back |
 //! | 384 | event count "not empty", u32: consumers sleep on it |
 //! | 512 | event count "not full", u32: producers sleep on it |
 //! | 640 | state, u32 |
+//! | 768 | event count "all done", u32: those who join sleep on it |
+//! | 896 | units of the store given back so far, u64 |
 //! | 1024 | the ring |
+//! | behind it | the array of the index, u32 each: for a joinable queue |
+//! | next multiple of 4096 | the store, if there is one |
 //!
 //! What one side writes often has cache lines of its own (128 bytes: processors fetch lines in pairs).
 //!
@@ -25,19 +29,18 @@ use std::sync::atomic::Ordering as StdOrdering;
 
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64};
-use crate::segment::{Area, Arranged, Arrangement, Constants, Kind, Segment, SegmentError, Words};
+use crate::segment::{Area, Arranged, Arrangement, Kind, Segment, SegmentError, Words};
 use crate::sync::Caller;
 use crate::sync::event_count::EventCount;
 use crate::sync::robust_lock::{Acquired, BACKSTOP, Refused, RobustLock};
 
 use super::QueueOptions;
-use super::options::{MAX_CAPACITY, MIN_CAPACITY};
+use super::plan::{Plan, RING};
 use super::record::UNIT;
-use super::ring::{Corrupt, Ring, max_len};
+use super::returned::{Index, Returned};
+use super::ring::{Corrupt, Ring};
 use super::spin::Spin;
-
-/// Where the ring begins.
-const RING: usize = 1024;
+use super::store::{Books, Store};
 
 /// What one side owns, on cache lines of its own.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) struct Control {
     not_empty: Lines<EventCount>,
     not_full: Lines<EventCount>,
     state: Lines<AtomicU32>,
+    all_done: Lines<EventCount>,
+    given_back: Lines<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -63,6 +68,7 @@ struct WriteSide {
     tail: AtomicU64,
     seen_head: AtomicU64,
     node: [AtomicU64; 3],
+    books: Books,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,7 @@ struct ReadSide {
     lock: RobustLock,
     head: AtomicU64,
     node: [AtomicU64; 4],
+    index: Index,
 }
 
 const _: () = {
@@ -79,15 +86,13 @@ const _: () = {
     assert!(std::mem::offset_of!(Control, not_empty) == 384);
     assert!(std::mem::offset_of!(Control, not_full) == 512);
     assert!(std::mem::offset_of!(Control, state) == 640);
-    assert!(size_of::<Control>() <= RING);
+    assert!(std::mem::offset_of!(Control, all_done) == 768);
+    assert!(std::mem::offset_of!(Control, given_back) == 896);
+    assert!(size_of::<Control>() == RING as usize);
 };
 
 // SAFETY: repr(C), and nothing but atomics and transparent wrappers of them.
 unsafe impl Arrangement for Control {}
-
-const VERSION: u64 = 1;
-const SINGLE_PRODUCER: u64 = 1;
-const SINGLE_CONSUMER: u64 = 2;
 
 /// Values of the state word.
 pub(crate) mod state {
@@ -103,77 +108,93 @@ pub(crate) struct Shared {
     pub(crate) segment: Segment,
     control: Arranged<Control>,
     words: Words,
+    store: Option<Store>,
+    index: (usize, u32),
     maxsize: u32,
     /// Bytes of the largest message.
     pub(crate) max_len: usize,
+    /// Bytes of the largest message that goes into the ring; larger ones go into the store.
+    pub(crate) inline_max: usize,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
+    /// How often a message is handed out; 0 = no limit. How many dead ones are kept.
+    pub(crate) limits: (u32, u32),
     /// How long consumers of this process poll before they sleep, and producers.
     pub(crate) get_spin: Spin,
     pub(crate) put_spin: Spin,
+    /// When this process looked for the dead last, in nanoseconds of the monotonic clock.
+    pub(crate) surveyed: std::sync::atomic::AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn create(name: &str, options: &QueueOptions) -> Result<Shared, SegmentError> {
-        let (constants, len) = describe(options);
+    pub(crate) fn create(
+        name: &str,
+        kind: Kind,
+        options: &QueueOptions,
+    ) -> Result<Shared, SegmentError> {
+        let plan = Plan::new(options, kind == Kind::JoinableQueue);
         let init = |area: &Area| {
-            constants.write(area);
+            plan.write(area);
             Ok(())
         };
-        Shared::attach(Segment::create_object(name, Kind::Queue, len, &options.segment, init)?)
+        Shared::attach(Segment::create_object(name, kind, plan.total, &options.segment, init)?)
     }
 
-    pub(crate) fn open(name: &str) -> Result<Shared, SegmentError> {
-        Shared::attach(Segment::open_object(name, Kind::Queue)?)
+    pub(crate) fn open(name: &str, kind: Kind) -> Result<Shared, SegmentError> {
+        Shared::attach(Segment::open_object(name, kind)?)
     }
 
     pub(crate) fn open_or_create(
         name: &str,
+        kind: Kind,
         options: &QueueOptions,
     ) -> Result<Shared, SegmentError> {
-        let (constants, len) = describe(options);
+        let plan = Plan::new(options, kind == Kind::JoinableQueue);
         let init = |area: &Area| {
-            constants.write(area);
+            plan.write(area);
             Ok(())
         };
         let segment =
-            Segment::open_or_create_object(name, Kind::Queue, len, &options.segment, init)?;
+            Segment::open_or_create_object(name, kind, plan.total, &options.segment, init)?;
         Shared::attach(segment)
     }
 
-    /// Checks the object, and finishes what a dead participant left in the locks.
+    /// Checks the object, and finishes what a dead participant left in the locks and the store.
     fn attach(segment: Segment) -> Result<Shared, SegmentError> {
         let corrupt =
             |what: &'static str| SegmentError::Corrupt { name: segment.name().to_owned(), what };
         let area = segment.area();
-        let constants = Constants::<5>::read(area)
-            .ok_or_else(|| corrupt("the queue's constants do not have their checksum"))?;
-        let [version, capacity, maxsize, roles, ring] = constants.words();
-        if version != VERSION {
-            return Err(corrupt("the queue has another object version"));
-        }
-        let sane = capacity.is_power_of_two()
-            && (MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity)
-            && ring == RING as u64
-            && capacity.checked_add(ring) == Some(area.len() as u64);
-        if !sane {
-            return Err(corrupt("the queue's ring is not within its object"));
-        }
-        let words = area.ring(RING, (capacity / UNIT as u64) as u32);
+        let plan = Plan::read(area).map_err(corrupt)?;
+        let words = area.ring(RING as usize, (plan.ring_bytes / UNIT as u64) as u32);
+        let store = plan.store(area);
+        let inline_max = plan.inline_max();
         let shared = Shared {
             control: area.arranged(0),
-            max_len: max_len(words.units()),
+            max_len: store.map_or(0, |store| store.max_len()).max(inline_max),
+            inline_max,
             words,
-            maxsize: u32::try_from(maxsize).ok().filter(|max| *max > 0).unwrap_or(u32::MAX),
-            single_producer: roles & SINGLE_PRODUCER != 0,
-            single_consumer: roles & SINGLE_CONSUMER != 0,
+            store,
+            index: (plan.index_at as usize, plan.index_len),
+            maxsize: if plan.maxsize > 0 { plan.maxsize } else { u32::MAX },
+            single_producer: plan.single_producer,
+            single_consumer: plan.single_consumer,
+            limits: plan.limits,
             get_spin: Spin::new(),
             put_spin: Spin::new(),
+            surveyed: std::sync::atomic::AtomicU64::new(0),
             segment: segment.clone(),
         };
         let caller = Caller::enter(&shared.segment).ok_or_else(|| shared.segment.unusable())?;
         shared.tail_lock().settle(&caller);
         shared.head_lock().settle(&caller);
+        if shared.store.is_some() && shared.state() != state::POISONED {
+            // A predecessor in this process's slot: its number may come round again. Whoever holds a
+            // lock and is stopped keeps it from being done now; then the next waiter does it.
+            match shared.survey(Deadline::Now) {
+                Ok(_) | Err(Failed::Stuck) => {}
+                Err(failed) => return Err(shared.segment_error(failed)),
+            }
+        }
         Ok(shared)
     }
 
@@ -195,6 +216,41 @@ impl Shared {
     #[inline]
     pub(crate) fn not_full(&self) -> &EventCount {
         &self.control.not_full.0
+    }
+
+    #[inline]
+    pub(crate) fn all_done(&self) -> &EventCount {
+        &self.control.all_done.0
+    }
+
+    /// The store, of a queue that has one.
+    #[inline]
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn books(&self) -> &Books {
+        &self.control.write.0.books
+    }
+
+    #[inline]
+    pub(crate) fn given_back(&self) -> &AtomicU64 {
+        &self.control.given_back.0
+    }
+
+    /// The index of what came back, of a joinable queue.
+    #[inline]
+    pub(crate) fn returned(&self) -> Option<Returned<'_>> {
+        if self.index.1 == 0 {
+            return None;
+        }
+        Some(Returned {
+            index: &self.control.read.0.index,
+            store: self.store.as_ref()?,
+            area: self.segment.area(),
+            array: self.index,
+        })
     }
 
     #[inline]
@@ -229,9 +285,12 @@ impl Shared {
         if self.maxsize == u32::MAX { 0 } else { self.maxsize as usize }
     }
 
-    /// Bytes of the ring.
+    /// Bytes of the ring, or of a joinable queue's store.
     pub(crate) fn capacity(&self) -> usize {
-        self.words.units() as usize * UNIT
+        match (&self.store, self.index.1) {
+            (Some(store), 1..) => store.bytes(),
+            _ => self.words.units() as usize * UNIT,
+        }
     }
 
     /// Does `work` as the owner of one side's lock, and `after` when the lock is free again but the
@@ -299,6 +358,7 @@ impl Shared {
         self.state_word().fetch_max(state::POISONED, StdOrdering::SeqCst);
         self.not_empty().notify_all();
         self.not_full().notify_all();
+        self.all_done().notify_all();
     }
 }
 
@@ -329,19 +389,4 @@ impl From<Corrupt> for Failed {
     fn from(Corrupt(what): Corrupt) -> Failed {
         Failed::Corrupt(what)
     }
-}
-
-/// The constants of a new queue, and the length of its object.
-fn describe(options: &QueueOptions) -> (Constants<5>, u64) {
-    let capacity = options.capacity.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
-    let maxsize = u64::try_from(options.maxsize).unwrap_or(u64::MAX).min(u64::from(u32::MAX) / 2);
-    let mut roles = 0;
-    if options.single_producer {
-        roles |= SINGLE_PRODUCER;
-    }
-    if options.single_consumer {
-        roles |= SINGLE_CONSUMER;
-    }
-    let constants = Constants::new([VERSION, capacity, maxsize, roles, RING as u64]);
-    (constants, RING as u64 + capacity)
 }

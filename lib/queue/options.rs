@@ -11,6 +11,9 @@ pub(crate) const MAX_CAPACITY: u64 = 8 << 30;
 /// which is what makes a ring fast.
 pub(crate) const DEFAULT_CAPACITY: u64 = 4 << 20;
 
+/// How many dead letters are kept by a queue that asks for nothing else.
+const DEAD_LETTERS: u32 = 1000;
+
 /// How a new queue is to be; ignored when the queue exists already.
 ///
 /// ```
@@ -25,6 +28,9 @@ pub struct QueueOptions {
     pub(crate) capacity: u64,
     pub(crate) single_producer: bool,
     pub(crate) single_consumer: bool,
+    pub(crate) large: u64,
+    pub(crate) max_deliveries: u32,
+    pub(crate) max_dead_letters: u32,
     pub(crate) segment: SegmentOptions,
 }
 
@@ -42,6 +48,9 @@ impl QueueOptions {
             capacity: DEFAULT_CAPACITY,
             single_producer: false,
             single_consumer: false,
+            large: 0,
+            max_deliveries: 0,
+            max_dead_letters: DEAD_LETTERS,
             segment: SegmentOptions::new(),
         }
     }
@@ -57,6 +66,30 @@ impl QueueOptions {
     /// largest message has half of it.
     pub fn capacity(mut self, bytes: u64) -> QueueOptions {
         self.capacity = bytes;
+        self
+    }
+
+    /// Sets so many bytes aside for large messages, beside the ring: those above 16 KiB, or above an
+    /// eighth of the ring if that is less. The largest message can then have this many bytes, less 48; it
+    /// needs that much in one piece. None are set aside unless this is asked for, and then the largest
+    /// message has half the ring. A [`crate::JoinableQueue`] keeps every message there: for it this is
+    /// the same as [`QueueOptions::capacity`], and the larger of the two holds.
+    pub fn large_messages(mut self, bytes: u64) -> QueueOptions {
+        self.large = bytes;
+        self
+    }
+
+    /// For a [`crate::JoinableQueue`]: a message is handed out at most so many times. One that comes back
+    /// from the last of them becomes a dead letter. 0 = no limit, which is the default.
+    pub fn max_deliveries(mut self, attempts: u16) -> QueueOptions {
+        self.max_deliveries = attempts.into();
+        self
+    }
+
+    /// For a [`crate::JoinableQueue`]: so many dead letters are kept, 1000 unless this says otherwise;
+    /// beyond that the oldest goes.
+    pub fn max_dead_letters(mut self, messages: u32) -> QueueOptions {
+        self.max_dead_letters = messages;
         self
     }
 

@@ -22,7 +22,9 @@ impl Shared {
         if self.single_producer {
             return Err(PutError::SingleRole);
         }
-        self.check_len(item)?;
+        if item.len() > self.inline_max {
+            return self.put_stored::<false>(item, deadline);
+        }
         self.expect_put();
         self.until_put(deadline, || {
             self.put_locked(deadline, 1, || self.ring().push_one::<false>(item))
@@ -32,7 +34,9 @@ impl Shared {
     /// Puts one message; the caller holds the single producer's role.
     #[inline]
     pub(crate) fn put_one_alone(&self, item: &[u8], deadline: Deadline) -> Result<(), PutError> {
-        self.check_len(item)?;
+        if item.len() > self.inline_max {
+            return self.put_stored::<true>(item, deadline);
+        }
         self.expect_put();
         self.until_put(deadline, || self.put_alone(1, || self.ring().push_one::<true>(item)))
     }
@@ -46,13 +50,16 @@ impl Shared {
         if self.single_producer {
             return Err(PutError::SingleRole);
         }
+        if items.clone().any(|item| item.len() > self.inline_max) {
+            return self.put_batch_stored::<false>(items, false, deadline);
+        }
         let load = self.check_batch(items.clone())?;
         if load.count == 0 {
             return Ok(());
         }
         self.until_put(deadline, || {
             self.put_locked(deadline, load.count, || {
-                self.ring().push_measured::<false>(items.clone(), load)
+                self.ring().push_measured::<_, false>(items.clone(), load)
             })
         })
     }
@@ -63,12 +70,15 @@ impl Shared {
         items: impl Iterator<Item = &'i [u8]> + Clone,
         deadline: Deadline,
     ) -> Result<(), PutError> {
+        if items.clone().any(|item| item.len() > self.inline_max) {
+            return self.put_batch_stored::<true>(items, false, deadline);
+        }
         let load = self.check_batch(items.clone())?;
         if load.count == 0 {
             return Ok(());
         }
         self.until_put(deadline, || {
-            self.put_alone(load.count, || self.ring().push_measured::<true>(items.clone(), load))
+            self.put_alone(load.count, || self.ring().push_measured::<_, true>(items.clone(), load))
         })
     }
 
@@ -80,18 +90,21 @@ impl Shared {
         self.words().expect_write(self.ring().tail_position());
     }
 
-    #[inline]
-    fn check_len(&self, item: &[u8]) -> Result<(), PutError> {
-        if item.len() > self.max_len {
-            return Err(PutError::TooLarge { len: item.len(), max: self.max_len });
-        }
-        Ok(())
-    }
-
     /// What a batch needs, if it could ever fit.
     fn check_batch<'i>(&self, items: impl Iterator<Item = &'i [u8]>) -> Result<Load, PutError> {
         self.segment.check()?;
         self.ring().measure(items).map_err(|(len, max)| PutError::TooLarge { len, max })
+    }
+
+    /// One attempt of one who owns the write side by its lock, or by the role.
+    #[inline]
+    pub(crate) fn put_owning<const SINGLE: bool>(
+        &self,
+        deadline: Deadline,
+        count: u32,
+        push: impl FnOnce() -> Result<Push, Corrupt>,
+    ) -> Result<Push, Failed> {
+        if SINGLE { self.put_alone(count, push) } else { self.put_locked(deadline, count, push) }
     }
 
     /// One attempt under the lock.
@@ -139,7 +152,10 @@ impl Shared {
     }
 
     #[inline(always)]
-    fn push_if_open(&self, push: impl FnOnce() -> Result<Push, Corrupt>) -> Result<Push, Failed> {
+    pub(crate) fn push_if_open(
+        &self,
+        push: impl FnOnce() -> Result<Push, Corrupt>,
+    ) -> Result<Push, Failed> {
         match self.state() {
             state::OPEN => Ok(push()?),
             state::POISONED => Err(Failed::Corrupt("another participant found it corrupt")),
@@ -148,7 +164,7 @@ impl Shared {
     }
 
     #[inline(always)]
-    fn until_put(
+    pub(crate) fn until_put(
         &self,
         deadline: Deadline,
         attempt: impl Fn() -> Result<Push, Failed>,
@@ -187,7 +203,11 @@ impl Shared {
         mut attempt: impl FnMut() -> Result<Push, Failed>,
     ) -> Result<(), PutError> {
         if deadline == Deadline::Now {
-            return Err(PutError::Full);
+            return match self.survey_now_and_then() {
+                Ok(true) => self.last_attempt(attempt),
+                Ok(false) => Err(PutError::Full),
+                Err(failed) => Err(self.put_error(failed)),
+            };
         }
         let head = self.ring().head_word();
         self.put_spin.until(|| self.ring().head_word() != head || self.state() != state::OPEN);
@@ -202,12 +222,30 @@ impl Shared {
                 Ok(Push::Full) => {}
                 Err(failed) => return Err(self.put_error(failed)),
             }
+            match self.survey_if_possible(deadline) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(failed) => return Err(self.put_error(failed)),
+            }
             let Some(nap) = deadline.nap(BACKSTOP) else {
                 // It may have been called, and has no use for that any more.
                 self.call_next_producer();
                 return Err(PutError::TimedOut);
             };
             self.put_spin.sleeping(|| self.not_full().wait(key, nap));
+        }
+    }
+
+    /// One attempt more, after room was found.
+    fn last_attempt(
+        &self,
+        mut attempt: impl FnMut() -> Result<Push, Failed>,
+    ) -> Result<(), PutError> {
+        match attempt() {
+            Ok(Push::Done) => Ok(()),
+            Ok(Push::Closed) => Err(PutError::Closed),
+            Ok(Push::Full) => Err(PutError::Full),
+            Err(failed) => Err(self.put_error(failed)),
         }
     }
 }

@@ -5,13 +5,15 @@
 //!               for a new record
 //! bit  32       VALID: a message of `len` bytes follows
 //! bit  33       PAD: nothing follows up to the ring's end; `len` bytes are to be skipped
-//! bit  34       INDIRECT: reserved for messages that are kept outside the ring
+//! bit  34       INDIRECT: the 8 bytes that follow name the chunk that holds the message (see
+//!               [`super::chunk`])
 //! bits 35..64   len, in bytes
 //! ```
 //! | word | meaning |
 //! |---|---|
 //! | `0` | not written yet |
 //! | `VALID, pos, len` | a committed message |
+//! | `VALID + INDIRECT, pos, len = 8` | a committed message in a chunk |
 //! | `VALID + PAD, pos, len` | skip to the ring's end; the next record is committed with it |
 //! | `pos, len = all ones`, no flag | the queue was shut down: no record will ever follow |
 //! | anything else | corrupt |
@@ -21,6 +23,7 @@ pub(crate) const UNIT: usize = 8;
 
 const VALID: u64 = 1 << 32;
 const PAD: u64 = 1 << 33;
+const INDIRECT: u64 = 1 << 34;
 const LEN_SHIFT: u32 = 35;
 
 /// Neither VALID nor PAD nor INDIRECT, with a length no record has.
@@ -38,6 +41,8 @@ pub(crate) enum Header {
         /// The record's length in units.
         units: u32,
     },
+    /// A message in a chunk, which the next unit names.
+    Indirect,
     /// Nothing up to the ring's end, so many units away.
     Pad {
         /// The length in units, header included.
@@ -60,6 +65,15 @@ pub(crate) fn units(len: usize) -> u32 {
 #[inline]
 pub(crate) fn message(position: u32, len: usize) -> u64 {
     (len as u64) << LEN_SHIFT | VALID | u64::from(position)
+}
+
+/// Units of a record that names a chunk.
+pub(crate) const INDIRECT_UNITS: u32 = 2;
+
+/// The header of a message in a chunk.
+#[inline]
+pub(crate) fn indirect(position: u32) -> u64 {
+    (UNIT as u64) << LEN_SHIFT | INDIRECT | VALID | u64::from(position)
 }
 
 /// The header of the space up to the ring's end.
@@ -91,6 +105,10 @@ pub(crate) fn read(word: u64, position: u32, index: u32, ring: u32) -> Header {
     } else if low == VALID | PAD | u64::from(position) {
         if len == (ring - index) as usize * UNIT && index != 0 {
             return Header::Pad { units: ring - index };
+        }
+    } else if word == indirect(position) {
+        if ring - index >= INDIRECT_UNITS {
+            return Header::Indirect;
         }
     } else if word == closed(position) {
         return Header::Closed;

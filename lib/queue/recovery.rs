@@ -3,7 +3,7 @@
 
 use crate::primitive::Ordering;
 
-use super::record::{self, Header};
+use super::record::{self, Header, INDIRECT_UNITS};
 use super::ring::{Corrupt, Cursor, Front, Ring};
 
 impl Ring<'_> {
@@ -18,6 +18,11 @@ impl Ring<'_> {
             let closed = match self.header(tail.pos) {
                 Header::Message { units, .. } => {
                     tail.pos = tail.pos.wrapping_add(units);
+                    tail.count = tail.count.wrapping_add(1);
+                    None
+                }
+                Header::Indirect => {
+                    tail.pos = tail.pos.wrapping_add(INDIRECT_UNITS);
                     tail.count = tail.count.wrapping_add(1);
                     None
                 }
@@ -47,7 +52,10 @@ impl Ring<'_> {
     pub(crate) fn close(&self) -> Result<(), Corrupt> {
         // One attempt for each message that may still come in: one, but a peer may misbehave.
         for _ in 0..1000 {
-            let Some(tail) = self.roll_tail_quietly()? else { return Ok(()) };
+            let (tail, closed) = self.tail_quietly()?;
+            if closed {
+                return Ok(());
+            }
             let mark = record::closed(tail.pos);
             let header = self.words.at(tail.pos);
             if header.compare_exchange(0, mark, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
@@ -57,16 +65,18 @@ impl Ring<'_> {
         Err(Corrupt("a producer goes on after the shutdown"))
     }
 
-    /// Where the tail is, found without writing it: a single producer may be about to.
-    fn roll_tail_quietly(&self) -> Result<Option<Cursor>, Corrupt> {
+    /// Where the tail is, found without writing it (a single producer may be about to), and whether the
+    /// mark that ends the queue stands there.
+    pub(crate) fn tail_quietly(&self) -> Result<(Cursor, bool), Corrupt> {
         let mut tail = Cursor::from_word(self.tail.load(Ordering::Acquire));
         for _ in 0..=self.words.units() {
             match self.header(tail.pos) {
                 Header::Message { units, .. } | Header::Pad { units } => {
                     tail.pos = tail.pos.wrapping_add(units);
                 }
-                Header::Empty => return Ok(Some(tail)),
-                Header::Closed => return Ok(None),
+                Header::Indirect => tail.pos = tail.pos.wrapping_add(INDIRECT_UNITS),
+                Header::Empty => return Ok((tail, false)),
+                Header::Closed => return Ok((tail, true)),
                 Header::Corrupt => return Err(Corrupt("a record behind the tail is not one")),
             }
         }
@@ -80,6 +90,7 @@ impl Ring<'_> {
         for count in 0..=self.words.units() {
             match self.front_at(at)? {
                 Front::Message { next, .. } => at = next,
+                Front::Indirect { position } => at = position.wrapping_add(INDIRECT_UNITS),
                 Front::Empty | Front::Closed => return Ok(count),
             }
         }

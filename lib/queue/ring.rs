@@ -38,7 +38,7 @@ use crate::loom_kernel::Words;
 #[cfg(not(loom))]
 use crate::segment::Words;
 
-use crate::primitive::{AtomicU64, Fault, Ordering, fault};
+use crate::primitive::{AtomicU64, Ordering};
 
 use super::record::{self, Header, UNIT};
 
@@ -69,8 +69,21 @@ pub(crate) enum Pop {
     Empty,
     /// There is none, and there will be none.
     Closed,
+    /// The next message is in a chunk; nothing was taken.
+    Indirect(Place),
     /// The next message has this length, and the buffer has not so much room.
     Grow(usize),
+}
+
+/// A record that names a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where its header is.
+    pub(crate) position: u32,
+    /// The word that names the chunk.
+    pub(crate) word: u64,
+    /// The cursor behind it.
+    pub(crate) next: Cursor,
 }
 
 /// What stands at the head.
@@ -84,6 +97,11 @@ pub(crate) enum Front {
         len: usize,
         /// Where the next record begins.
         next: u32,
+    },
+    /// A message in a chunk; the header of its record is at `position`.
+    Indirect {
+        /// Where its header is.
+        position: u32,
     },
     /// Nothing yet.
     Empty,
@@ -123,7 +141,7 @@ impl Cursor {
 
 /// How many messages lie between two cursors; 0 when a death left the tail behind the head.
 #[inline]
-fn between(head: Cursor, tail: Cursor) -> u32 {
+pub(super) fn between(head: Cursor, tail: Cursor) -> u32 {
     (tail.count.wrapping_sub(head.count) as i32).max(0).unsigned_abs()
 }
 
@@ -147,184 +165,6 @@ pub(crate) fn max_len(units: u32) -> usize {
 }
 
 impl Ring<'_> {
-    /// What the messages need, if they could ever be put as one batch; otherwise the bytes they need
-    /// and the bytes there are.
-    pub(crate) fn measure<'i>(
-        &self,
-        items: impl Iterator<Item = &'i [u8]>,
-    ) -> Result<Load, (usize, usize)> {
-        let max = max_len(self.words.units());
-        let (mut total, mut longest, mut bytes, mut count) = (0_u64, 0, 0_usize, 0_u64);
-        for item in items {
-            if item.len() > max {
-                return Err((item.len(), max));
-            }
-            let units = record::units(item.len());
-            total += u64::from(units);
-            longest = longest.max(units);
-            bytes += item.len();
-            count += 1;
-        }
-        // One message always fits: it has at most half of the ring.
-        let fits = total + u64::from(longest) <= u64::from(self.words.units())
-            && count <= u64::from(self.maxsize);
-        if count > 1 && !fits {
-            return Err((bytes, max));
-        }
-        Ok(Load { units: total as u32, count: count as u32 })
-    }
-
-    /// [`Ring::push`] for one message, with a short way for the usual case: there is room for it
-    /// before the ring's end.
-    #[inline(always)]
-    pub(crate) fn push_one<const SINGLE: bool>(&self, item: &[u8]) -> Result<Push, Corrupt> {
-        let tail = Cursor::from_word(self.tail.load(Ordering::Relaxed));
-        let units = record::units(item.len());
-        let end = Cursor { pos: tail.pos.wrapping_add(units), count: tail.count.wrapping_add(1) };
-        let usual = self.words.at(tail.pos).load(Ordering::Acquire) == 0
-            && units <= self.words.units() - self.words.index(tail.pos)
-            && self.has_room(tail, units + 1, 1)?
-            && !cfg!(steadfast_faults);
-        if !usual {
-            return self.push_unusual::<SINGLE>(item);
-        }
-        self.words.copy_in(tail.pos.wrapping_add(1), item);
-        self.words.at(end.pos).store(0, Ordering::Relaxed);
-        Ok(self.commit::<SINGLE>(tail, record::message(tail.pos, item.len()), end))
-    }
-
-    /// By value, as all that is cold here: the ring then stays in registers where it is not.
-    #[cold]
-    #[inline(never)]
-    fn push_unusual<const SINGLE: bool>(self, item: &[u8]) -> Result<Push, Corrupt> {
-        self.push::<SINGLE>(std::iter::once(item))
-    }
-
-    /// [`Ring::push_measured`], measured here.
-    pub(crate) fn push<'i, const SINGLE: bool>(
-        &self,
-        items: impl Iterator<Item = &'i [u8]> + Clone,
-    ) -> Result<Push, Corrupt> {
-        match self.measure(items.clone()) {
-            Ok(load) => self.push_measured::<SINGLE>(items, load),
-            Err(_) => Ok(Push::Full),
-        }
-    }
-
-    /// Puts the messages, whose load was measured, behind the tail, as one. `SINGLE`: the caller owns the
-    /// write side by a role, not by a lock. The commit is then a locked instruction.
-    pub(crate) fn push_measured<'i, const SINGLE: bool>(
-        &self,
-        items: impl Iterator<Item = &'i [u8]> + Clone,
-        load: Load,
-    ) -> Result<Push, Corrupt> {
-        let mut tail = Cursor::from_word(self.tail.load(Ordering::Relaxed));
-        if self.words.at(tail.pos).load(Ordering::Acquire) != 0 {
-            match self.roll_tail()? {
-                Some(rolled) => tail = rolled,
-                None => return Ok(Push::Closed),
-            }
-        }
-        let left = self.words.units() - self.words.index(tail.pos);
-        let need =
-            if load.units <= left { load.units } else { self.padded(tail.pos, items.clone()) };
-        if !self.has_room(tail, need + 1, load.count)? {
-            return Ok(Push::Full);
-        }
-        let end =
-            Cursor { pos: tail.pos.wrapping_add(need), count: tail.count.wrapping_add(load.count) };
-        let (mut at, mut first) = (tail.pos, 0);
-        if fault(Fault::TailBeforeHeader) {
-            self.tail.store(end.word(), Ordering::Release);
-        }
-        for item in items {
-            let units = record::units(item.len());
-            let left = self.words.units() - self.words.index(at);
-            if units > left {
-                self.stage(tail.pos, at, record::pad(at, left), &mut first);
-                at = at.wrapping_add(left);
-            }
-            self.stage(tail.pos, at, record::message(at, item.len()), &mut first);
-            if fault(Fault::CommitBeforeBody) && at == tail.pos {
-                self.words.at(at).store(first, Ordering::Release);
-            }
-            self.words.copy_in(at.wrapping_add(1), item);
-            at = at.wrapping_add(units);
-        }
-        self.words.at(end.pos).store(0, Ordering::Relaxed);
-        Ok(self.commit::<SINGLE>(tail, first, end))
-    }
-
-    /// Writes a header, or keeps it back if it is the first one, which commits.
-    #[inline]
-    fn stage(&self, start: u32, at: u32, header: u64, first: &mut u64) {
-        if at == start {
-            *first = header;
-        } else {
-            self.words.at(at).store(header, Ordering::Relaxed);
-        }
-    }
-
-    /// How many units records of these messages take if they begin at `start`, with the padding at
-    /// the ring's end.
-    #[cold]
-    #[inline(never)]
-    fn padded<'i>(self, start: u32, items: impl Iterator<Item = &'i [u8]>) -> u32 {
-        let units = items.map(|item| record::units(item.len()));
-        units.fold(start, |at, units| self.place(at, units).wrapping_add(units)).wrapping_sub(start)
-    }
-
-    /// Where a record of so many units lies if the tail is `at`: there, or behind the ring's end.
-    #[inline]
-    pub(crate) fn place(&self, at: u32, units: u32) -> u32 {
-        let left = self.words.units() - self.words.index(at);
-        if units > left { at.wrapping_add(left) } else { at }
-    }
-
-    /// Whether `need` units and `count` messages have room behind `tail`: by the head seen last, and
-    /// if not by that, by the head as it is now.
-    #[inline]
-    pub(crate) fn has_room(&self, tail: Cursor, need: u32, count: u32) -> Result<bool, Corrupt> {
-        let seen = self.seen_head.load(Ordering::Relaxed);
-        if self.room_after(Cursor::from_word(seen), tail, need, count) == Some(true) {
-            return Ok(true);
-        }
-        let head = self.head.load(Ordering::Acquire);
-        self.seen_head.store(head, Ordering::Relaxed);
-        self.room_after(Cursor::from_word(head), tail, need, count)
-            .ok_or(Corrupt("the head is not within the ring's length of the tail"))
-    }
-
-    #[inline]
-    fn room_after(&self, head: Cursor, tail: Cursor, need: u32, count: u32) -> Option<bool> {
-        let used = tail.pos.wrapping_sub(head.pos);
-        let free = self.words.units().checked_sub(used)?;
-        Some(need <= free && between(head, tail).saturating_add(count) <= self.maxsize)
-    }
-
-    /// Commits what was staged between two cursors: writes the first header, then moves the tail.
-    #[inline]
-    pub(crate) fn commit<const SINGLE: bool>(
-        &self,
-        start: Cursor,
-        first: u64,
-        end: Cursor,
-    ) -> Push {
-        let header = self.words.at(start.pos);
-        if SINGLE {
-            // Release and, as a locked instruction, the fence before the look at the sleepers.
-            if header.compare_exchange(0, first, Ordering::SeqCst, Ordering::Relaxed).is_err() {
-                return Push::Closed;
-            }
-        } else {
-            header.store(first, Ordering::Release);
-        }
-        if !fault(Fault::TailBeforeHeader) {
-            self.tail.store(end.word(), Ordering::Release);
-        }
-        Push::Done
-    }
-
     /// The header at a position, checked.
     #[inline]
     pub(super) fn header(&self, position: u32) -> Header {
@@ -341,6 +181,7 @@ impl Ring<'_> {
                 Header::Message { len, units } => {
                     Ok(Front::Message { position: at, len, next: at.wrapping_add(units) })
                 }
+                Header::Indirect => Ok(Front::Indirect { position: at }),
                 Header::Pad { units } if !padded => {
                     padded = true;
                     at = at.wrapping_add(units);
@@ -429,7 +270,10 @@ impl Ring<'_> {
                 Header::Message { len, units } => (at, len, at.wrapping_add(units)),
                 _ => match self.front_at(at)? {
                     Front::Message { position, len, next } => (position, len, next),
-                    Front::Empty | Front::Closed if count > 0 => break,
+                    _ if count > 0 => break,
+                    Front::Indirect { position } => {
+                        return Ok(Pop::Indirect(self.indirect(position, head.count)));
+                    }
                     Front::Empty => return Ok(Pop::Empty),
                     Front::Closed => return Ok(Pop::Closed),
                 },
@@ -450,6 +294,24 @@ impl Ring<'_> {
         let taken = Cursor { pos: at, count: head.count.wrapping_add(count) };
         self.release::<SINGLE>(taken);
         Ok(Pop::Taken(count))
+    }
+
+    /// The record at `position` that names a chunk; `count` messages were taken before it.
+    pub(crate) fn indirect(&self, position: u32, count: u32) -> Place {
+        let word = self.words.at(position.wrapping_add(1)).load(Ordering::Relaxed);
+        let next = Cursor {
+            pos: position.wrapping_add(record::INDIRECT_UNITS),
+            count: count.wrapping_add(1),
+        };
+        Place { position, word, next }
+    }
+
+    /// Whether the record at `position`, somewhere between the two cursors, names a chunk by `word`.
+    pub(crate) fn names(&self, head: u32, tail: u32, position: u32, word: u64) -> bool {
+        let between = position.wrapping_sub(head) < tail.wrapping_sub(head);
+        between
+            && self.header(position) == Header::Indirect
+            && self.words.at(position.wrapping_add(1)).load(Ordering::Relaxed) == word
     }
 
     /// Commits a take: everything before `taken` is free.

@@ -141,7 +141,7 @@ impl Producer<[u8]> {
     /// # Errors
     /// As [`crate::Queue::put`].
     pub fn reserve(&mut self, len: usize) -> Result<WriteGuard<'_>, PutError> {
-        WriteGuard::reserve(self, len, Deadline::Never)
+        WriteGuard::reserve_alone(&self.shared, len, Deadline::Never)
     }
 
     /// [`Producer::reserve`] if there is room.
@@ -149,7 +149,7 @@ impl Producer<[u8]> {
     /// # Errors
     /// As [`crate::Queue::try_put`].
     pub fn try_reserve(&mut self, len: usize) -> Result<WriteGuard<'_>, PutError> {
-        WriteGuard::reserve(self, len, Deadline::Now)
+        WriteGuard::reserve_alone(&self.shared, len, Deadline::Now)
     }
 
     /// [`Producer::reserve`], waiting for at most `timeout`.
@@ -161,7 +161,8 @@ impl Producer<[u8]> {
         len: usize,
         timeout: Duration,
     ) -> Result<WriteGuard<'_>, PutError> {
-        WriteGuard::reserve(self, len, Deadline::after(timeout)).map_err(timed_out_put)
+        WriteGuard::reserve_alone(&self.shared, len, Deadline::after(timeout))
+            .map_err(timed_out_put)
     }
 }
 

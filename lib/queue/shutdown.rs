@@ -17,6 +17,7 @@ use crate::os::clock::Deadline;
 use crate::segment::SegmentError;
 
 use super::object::{Failed, Shared, state};
+use super::ring::Corrupt;
 use super::{GetError, Shutdown};
 
 impl Shared {
@@ -38,6 +39,8 @@ impl Shared {
             Shutdown::Drain => self.set_mark(Deadline::Never).map(|()| 0),
             Shutdown::Now => self.count_discarded(),
         };
+        // What is discarded counts as done.
+        self.all_done().notify_all();
         result.map_err(|failed| self.segment_error(failed))
     }
 
@@ -53,8 +56,11 @@ impl Shared {
     /// first, so that a put that began before either is counted or fails.
     fn count_discarded(&self) -> Result<usize, Failed> {
         self.set_mark(Deadline::Never)?;
-        let count = || self.ring().count_left();
-        let counted = if self.single_consumer {
+        let count = || {
+            let back = self.returned().map_or(0, |returned| returned.count());
+            Ok(self.ring().count_left()?.saturating_add(back))
+        };
+        let counted: Result<u32, Corrupt> = if self.single_consumer {
             count()
         } else {
             self.locked(self.head_lock(), Deadline::Never, count, |_| {})?

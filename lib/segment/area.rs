@@ -86,6 +86,18 @@ impl Area {
         unsafe { copy_string(bytes.as_mut_ptr(), from, bytes.len()) };
     }
 
+    /// Appends the `len` bytes at `offset` to `bytes`.
+    pub(crate) fn append_to(&self, offset: usize, len: usize, bytes: &mut Vec<u8>) {
+        let from = self.at(offset, len);
+        bytes.reserve(len);
+        let to = bytes.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: `len` bytes lie at `from` inside the area, and the spare capacity has room for them.
+        unsafe { copy_string(to, from, len) };
+        let len = bytes.len() + len;
+        // SAFETY: the `len` bytes behind the old length have just been written, within the capacity.
+        unsafe { bytes.set_len(len) };
+    }
+
     /// The arrangement of atomics at `offset`, checked once so that its words can be used without a
     /// check each.
     pub(crate) fn arranged<T: Arrangement>(&self, offset: usize) -> Arranged<T> {

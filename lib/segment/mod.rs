@@ -56,6 +56,7 @@ use std::sync::atomic::Ordering;
 /// | 2 | queue |
 /// | 3 | mutex |
 /// | 4 | pthread mutex |
+/// | 5 | joinable queue |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Kind {
@@ -67,11 +68,13 @@ pub enum Kind {
     Mutex = 3,
     /// A pthread mutex and its value.
     PthreadMutex = 4,
+    /// A queue whose messages are leased and acknowledged.
+    JoinableQueue = 5,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Kind> {
-        [Kind::Bytes, Kind::Queue, Kind::Mutex, Kind::PthreadMutex]
+        [Kind::Bytes, Kind::Queue, Kind::Mutex, Kind::PthreadMutex, Kind::JoinableQueue]
             .into_iter()
             .find(|&kind| kind as u32 == number)
     }
@@ -84,6 +87,7 @@ impl fmt::Display for Kind {
             Kind::Queue => "queue",
             Kind::Mutex => "mutex",
             Kind::PthreadMutex => "pthread mutex",
+            Kind::JoinableQueue => "joinable queue",
         })
     }
 }
@@ -400,6 +404,11 @@ impl Segment {
             Ok(false) => Err(SegmentError::RoleTaken { name: self.name().to_owned(), role }),
             Err(error) => Err(SegmentError::from_io(self.name(), "claim a role in it", error)),
         }
+    }
+
+    /// Whether both are handles of the same segment.
+    pub(crate) fn is(&self, other: &Segment) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Something points into the mapping that its owner cannot take back: this process stays attached

@@ -1,0 +1,322 @@
+//! The survey: what there is in the store, and what the dead left of it.
+//!
+//! # The rule
+//! The chunks' states and the ring tell what every message is (see [`super::chunk`]); no counter does, so
+//! none can be wrong. The owner of the write side's lock walks the chain. Nobody puts meanwhile, so a
+//! chunk that no record names now will never be named by one:
+//!
+//! | phase | a record names it | its owner lives | so it is |
+//! |---|---|---|---|
+//! | owned | | yes | being filled |
+//! | owned | | no | free: its message was never put |
+//! | queued | yes | | in the queue |
+//! | queued | no | yes | about to be put by a single producer, which needs no lock |
+//! | queued | no | no, or there are many producers | free: its put was not committed |
+//! | leased | yes | | in the queue: the take was not committed, the next one goes over it |
+//! | leased | no | yes | in somebody's hands |
+//! | leased | no | no | ready, or dead if that was its last attempt; in a plain queue free: it was taken |
+//!
+//! Each correction is one store, and finding it half done leads to the same corrections: a surveyor may
+//! die anywhere.
+//!
+//! A record that *names* a chunk is found at the position that the chunk gives, between head and tail,
+//! with the chunk's place and its message's number in it. (The bytes of a message in a plain queue's ring
+//! can imitate such a record. That delays the chunk's return until the head has passed, and does nothing
+//! else.)
+//!
+//! If leases came back, or the index of what came back is torn, it is built anew under the read side's
+//! lock too. Nobody else holds both.
+//!
+//! Who surveys: whoever attaches, joins, or is about to sleep for a message or for room; and again
+//! whenever such a sleep ends without a call, ten times a second.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::os::clock::{Deadline, monotonic};
+use crate::segment::{Owner, Segment};
+
+use super::chunk::{self, Phase, Reason, State, at};
+use super::object::{Failed, Shared, state};
+use super::returned::Heap;
+use super::ring::{Corrupt, Cursor};
+use super::store::{Chunk, Store};
+
+/// A call that may not wait looks for the dead at most once in so many nanoseconds.
+const NOW_AND_THEN: u64 = 5_000_000;
+
+/// How long a survey waits for the read side's lock, while it has the write side's.
+pub(super) const SHORT: Duration = Duration::from_millis(2);
+
+/// What a survey found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Messages that were put and are neither acknowledged, nor discarded, nor dead.
+    pub(crate) unfinished: u32,
+    /// Of those, how many somebody holds.
+    pub(crate) leased: u32,
+    /// Dead letters.
+    pub(crate) dead: u32,
+    /// Chunks that became free by this survey.
+    freed: u32,
+    /// Messages that came back by this survey.
+    returned: u32,
+    /// Whether something is left to do under the read side's lock.
+    more: bool,
+}
+
+impl Survey {
+    /// Whether it changed anything.
+    pub(crate) fn changed(&self) -> bool {
+        self.freed > 0 || self.returned > 0
+    }
+}
+
+/// What the ring says while the write side is held.
+#[derive(Clone, Copy)]
+struct Between {
+    head: u32,
+    tail: u32,
+}
+
+impl Shared {
+    /// See the module's documentation. `Stuck` if somebody stopped in the middle of a put or a get.
+    pub(crate) fn survey(&self, deadline: Deadline) -> Result<Survey, Failed> {
+        let Some(store) = self.store() else { return Ok(Survey::default()) };
+        let now = monotonic();
+        let surveyed = self.locked(
+            self.tail_lock(),
+            deadline,
+            || self.survey_chain(store),
+            |surveyed| {
+                let Ok(survey) = surveyed else { return };
+                if survey.returned > 0 {
+                    self.not_empty().notify(survey.returned);
+                }
+                if survey.freed > 0 {
+                    self.not_full().notify(survey.freed);
+                }
+                if survey.changed() && survey.unfinished == 0 {
+                    self.all_done().notify_all();
+                }
+            },
+        )?;
+        self.surveyed.store(now, Ordering::Relaxed);
+        surveyed
+    }
+
+    /// A survey for those who do not wait: not each time.
+    #[cold]
+    pub(crate) fn survey_now_and_then(&self) -> Result<bool, Failed> {
+        let last = self.surveyed.load(Ordering::Relaxed);
+        if self.store().is_none() || monotonic().saturating_sub(last) < NOW_AND_THEN {
+            return Ok(false);
+        }
+        self.survey_if_possible(Deadline::Now)
+    }
+
+    /// A survey that is left to the next if somebody is stopped. Tells whether it changed anything.
+    #[cold]
+    pub(crate) fn survey_if_possible(&self, deadline: Deadline) -> Result<bool, Failed> {
+        match self.survey(deadline) {
+            Ok(survey) => Ok(survey.changed()),
+            Err(Failed::Stuck) => Ok(false),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// The survey, by the owner of the write side's lock.
+    fn survey_chain(&self, store: &Store) -> Result<Survey, Failed> {
+        let ring = self.ring();
+        let between = Between {
+            head: Cursor::from_word(ring.head_word()).pos,
+            tail: ring.tail_quietly()?.0.pos,
+        };
+        let mut lives = Lives::new(&self.segment);
+        let mut survey = Survey::default();
+        store.visit(self.books(), self.given_back(), |chunk, state| {
+            self.look_at(store, chunk, state, between, &mut lives, &mut survey)
+        })?;
+        if let Some(returned) = self.returned()
+            && (survey.more || returned.is_torn())
+        {
+            // Not for longer, as producers wait meanwhile: its owner may be stopped.
+            let rebuilt = self.locked(
+                self.head_lock(),
+                Deadline::after(SHORT),
+                || self.rebuild(store, between.tail, &mut lives, &mut survey),
+                |_| {},
+            );
+            match rebuilt {
+                Ok(result) => result?,
+                Err(Failed::Stuck) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        if survey.dead > self.limits.1 {
+            self.forget_oldest(store, &mut survey)?;
+        }
+        Ok(survey)
+    }
+
+    /// One chunk, with only the write side held.
+    fn look_at(
+        &self,
+        store: &Store,
+        chunk: Chunk,
+        word: State,
+        between: Between,
+        lives: &mut Lives<'_>,
+        survey: &mut Survey,
+    ) -> Result<(), Corrupt> {
+        let discard = self.state() >= state::NOW;
+        match word.phase() {
+            Some(Phase::Free) => {}
+            Some(Phase::Owned) => {
+                if !lives.lives(word.owner()) {
+                    survey.free(store, chunk, word);
+                }
+            }
+            Some(Phase::Queued) => {
+                if self.is_named(store, chunk, between) {
+                    survey.unfinished += u32::from(!discard);
+                } else if !self.single_producer || !lives.lives(word.owner()) {
+                    survey.free(store, chunk, word);
+                }
+            }
+            Some(Phase::Leased) => {
+                if self.is_named(store, chunk, between) {
+                    survey.unfinished += u32::from(!discard);
+                } else if lives.lives(word.owner()) {
+                    survey.unfinished += 1;
+                    survey.leased += 1;
+                } else if self.returned().is_none() {
+                    survey.free(store, chunk, word);
+                } else {
+                    survey.unfinished += 1;
+                    survey.more = true;
+                }
+            }
+            Some(Phase::Ready | Phase::Delayed) => {
+                survey.unfinished += u32::from(!discard);
+                survey.more |= discard;
+            }
+            Some(Phase::Dead) => survey.dead += 1,
+            None => return Err(Corrupt("the state of a chunk is none")),
+        }
+        Ok(())
+    }
+
+    /// Whether a record that was not taken names the chunk.
+    fn is_named(&self, store: &Store, chunk: Chunk, between: Between) -> bool {
+        let position = store.of(chunk, at::POSITION).load(Ordering::Relaxed) as u32;
+        let sequence = store.of(chunk, at::SEQUENCE).load(Ordering::Relaxed);
+        let name = chunk::name(chunk.index, sequence);
+        self.ring().names(between.head, between.tail, position, name)
+    }
+
+    /// Takes the leases of the dead back, and builds the index anew; both sides are held.
+    fn rebuild(
+        &self,
+        store: &Store,
+        tail: u32,
+        lives: &mut Lives<'_>,
+        survey: &mut Survey,
+    ) -> Result<(), Failed> {
+        let Some(returned) = self.returned() else { return Ok(()) };
+        let discard = self.state() >= state::NOW;
+        let between = Between { head: Cursor::from_word(self.ring().head_word()).pos, tail };
+        returned.change(|| {
+            returned.clear();
+            store.visit(self.books(), self.given_back(), |chunk, word| {
+                let lost = word.phase() == Some(Phase::Leased)
+                    && !lives.lives(word.owner())
+                    && !self.is_named(store, chunk, between);
+                let mut now = word;
+                if lost {
+                    let phase = if self.is_last(word) { Phase::Dead } else { Phase::Ready };
+                    now = word.become_(phase, Reason::Died);
+                }
+                let came_back = matches!(now.phase(), Some(Phase::Ready | Phase::Delayed));
+                if discard && (came_back || lost) {
+                    survey.unfinished -= u32::from(lost && survey.unfinished > 0);
+                    survey.free(store, chunk, word);
+                    return Ok(());
+                }
+                if lost {
+                    store.set_state(chunk, now);
+                    if now.phase() == Some(Phase::Dead) {
+                        survey.dead += 1;
+                        survey.unfinished = survey.unfinished.saturating_sub(1);
+                    }
+                    survey.returned += 1;
+                }
+                match now.phase() {
+                    Some(Phase::Ready) => returned.push(Heap::Ready, chunk),
+                    Some(Phase::Delayed) => returned.push(Heap::Delayed, chunk),
+                    _ => Ok(()),
+                }
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Whether a message in this state was handed out for the last time.
+    pub(crate) fn is_last(&self, word: State) -> bool {
+        self.limits.0 > 0 && u32::from(word.attempts()) >= self.limits.0
+    }
+
+    /// Lets the oldest dead letters go, until there are not too many.
+    fn forget_oldest(&self, store: &Store, survey: &mut Survey) -> Result<(), Corrupt> {
+        while survey.dead > self.limits.1 {
+            let mut oldest: Option<(u64, Chunk, State)> = None;
+            store.visit(self.books(), self.given_back(), |chunk, word| {
+                if word.phase() == Some(Phase::Dead) {
+                    let sequence = store.of(chunk, at::SEQUENCE).load(Ordering::Relaxed);
+                    if oldest.is_none_or(|(least, ..)| sequence < least) {
+                        oldest = Some((sequence, chunk, word));
+                    }
+                }
+                Ok(())
+            })?;
+            let Some((_, chunk, word)) = oldest else { return Ok(()) };
+            survey.free(store, chunk, word);
+            self.given_back().fetch_add(u64::from(chunk.units), Ordering::Relaxed);
+            survey.dead -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl Survey {
+    /// Frees a chunk in that state. (It is not counted as given back: the walk counts what is used.)
+    fn free(&mut self, store: &Store, chunk: Chunk, word: State) {
+        if store.change_state(chunk, word, State::FREE) {
+            self.freed += 1;
+        }
+    }
+}
+
+/// Who lives, asked once for each process.
+struct Lives<'a> {
+    segment: &'a Segment,
+    known: [(u32, bool); 8],
+    next: usize,
+}
+
+impl<'a> Lives<'a> {
+    fn new(segment: &'a Segment) -> Lives<'a> {
+        // 0 is nobody, and does not live.
+        Lives { segment, known: [(0, false); 8], next: 0 }
+    }
+
+    fn lives(&mut self, owner: u32) -> bool {
+        if let Some((_, lives)) = self.known.iter().find(|(known, _)| *known == owner) {
+            return *lives;
+        }
+        let lives = self.segment.is_alive(Owner::from_bits(owner));
+        self.known[self.next] = (owner, lives);
+        self.next = (self.next + 1) % self.known.len();
+        lives
+    }
+}
