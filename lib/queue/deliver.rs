@@ -131,6 +131,13 @@ impl Shared {
         self.count_free(chunk);
     }
 
+    /// The same within an attempt that comes to nothing: there is no more room than before it, so nobody
+    /// is called; the caller itself may be about to sleep until somebody calls.
+    fn put_back(&self, store: &Store, chunk: Chunk) {
+        store.set_state(chunk, State::FREE);
+        self.given_back().fetch_add(u64::from(chunk.units), Ordering::Relaxed);
+    }
+
     /// The store, if a message of so many bytes could ever fit.
     fn store_for(&self, len: usize) -> Result<&Store, PutError> {
         match self.store() {
@@ -182,21 +189,35 @@ impl Shared {
         self.until_put(deadline, || {
             self.reserving(deadline, || {
                 let mut taken = taken.borrow_mut();
-                for item in items.clone() {
-                    match self.take_chunk(store, item.len())? {
-                        Some(chunk) => taken.push((chunk, item.len())),
-                        None => {
-                            taken.drain(..).for_each(|(chunk, _)| self.discard(store, chunk));
-                            return Ok(Push::Full);
-                        }
-                    }
+                if self.take_chunks(store, items.clone(), &mut taken)? {
+                    return Ok(Push::Done);
                 }
-                Ok(Push::Done)
+                // Beginning in the middle may leave two pieces where one would do.
+                store.rewind(self.books());
+                let all = self.take_chunks(store, items.clone(), &mut taken)?;
+                Ok(if all { Push::Done } else { Push::Full })
             })
         })?;
         let store = self.store_for(0)?;
         let taken = taken.into_inner().into_iter();
         Ok(taken.map(|(chunk, len)| Reserved { shared: self, store, chunk, len }).collect())
+    }
+
+    /// Takes chunks for all of the messages, or for none. The caller owns the write side's lock.
+    fn take_chunks<'i>(
+        &self,
+        store: &Store,
+        items: impl Iterator<Item = &'i [u8]>,
+        taken: &mut Vec<(Chunk, usize)>,
+    ) -> Result<bool, Corrupt> {
+        for item in items {
+            let Some(chunk) = self.take_chunk(store, item.len())? else {
+                taken.drain(..).for_each(|(chunk, _)| self.put_back(store, chunk));
+                return Ok(false);
+            };
+            taken.push((chunk, item.len()));
+        }
+        Ok(true)
     }
 
     /// One attempt to take chunks, under the write side's lock.
@@ -251,7 +272,7 @@ impl Shared {
                 store.write(chunk, 0, item);
                 let pushed = self.ring().push_one::<false>(self.body(store, chunk))?;
                 if pushed != Push::Done {
-                    self.discard(store, chunk);
+                    self.put_back(store, chunk);
                 }
                 Ok(pushed)
             })

@@ -41,6 +41,7 @@ use super::returned::{Index, Returned};
 use super::ring::{Corrupt, Ring};
 use super::spin::Spin;
 use super::store::{Books, Store};
+use super::survey::LastSurvey;
 
 /// What one side owns, on cache lines of its own.
 #[derive(Debug)]
@@ -122,8 +123,8 @@ pub(crate) struct Shared {
     /// How long consumers of this process poll before they sleep, and producers.
     pub(crate) get_spin: Spin,
     pub(crate) put_spin: Spin,
-    /// When this process looked for the dead last, in nanoseconds of the monotonic clock.
-    pub(crate) surveyed: std::sync::atomic::AtomicU64,
+    /// What this process knows of its last look for the dead.
+    pub(crate) last_survey: LastSurvey,
 }
 
 impl Shared {
@@ -181,7 +182,7 @@ impl Shared {
             limits: plan.limits,
             get_spin: Spin::new(),
             put_spin: Spin::new(),
-            surveyed: std::sync::atomic::AtomicU64::new(0),
+            last_survey: LastSurvey::default(),
             segment: segment.clone(),
         };
         let caller = Caller::enter(&shared.segment).ok_or_else(|| shared.segment.unusable())?;

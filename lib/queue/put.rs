@@ -8,7 +8,10 @@
 //! next, if there is still room. One that was called and needs more room than there is sleeps again;
 //! a smaller put that would fit is called by the next take, or looks for itself after a backstop.
 
+use std::time::Duration;
+
 use crate::os::clock::Deadline;
+use crate::primitive::futex::Waited;
 use crate::sync::robust_lock::BACKSTOP;
 
 use super::PutError;
@@ -211,6 +214,8 @@ impl Shared {
         }
         let head = self.ring().head_word();
         self.put_spin.until(|| self.ring().head_word() != head || self.state() != state::OPEN);
+        // How long to sleep before looking for the dead.
+        let mut look_after = self.look_after();
         loop {
             let key = self.not_full().prepare();
             match attempt() {
@@ -222,17 +227,23 @@ impl Shared {
                 Ok(Push::Full) => {}
                 Err(failed) => return Err(self.put_error(failed)),
             }
-            match self.survey_if_possible(deadline) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(failed) => return Err(self.put_error(failed)),
+            if look_after.is_zero() {
+                look_after = BACKSTOP;
+                match self.survey_for_sleeper(deadline) {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(failed) => return Err(self.put_error(failed)),
+                }
             }
-            let Some(nap) = deadline.nap(BACKSTOP) else {
+            let Some(nap) = deadline.nap(look_after) else {
                 // It may have been called, and has no use for that any more.
                 self.call_next_producer();
                 return Err(PutError::TimedOut);
             };
-            self.put_spin.sleeping(|| self.not_full().wait(key, nap));
+            let waited = self.put_spin.sleeping(|| self.not_full().wait(key, nap));
+            if waited == Waited::TimedOut {
+                look_after = Duration::ZERO;
+            }
         }
     }
 

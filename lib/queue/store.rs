@@ -201,6 +201,11 @@ impl Store {
         Ok(Some(taken))
     }
 
+    /// Lets the next look for a free chunk begin at the store's start. Only for the owner of the lock.
+    pub(crate) fn rewind(&self, books: &Books) {
+        books.rover.store(0, Ordering::Relaxed);
+    }
+
     /// Whether the counters leave it open that there is room.
     #[inline]
     fn may_fit(&self, books: &Books, back: &AtomicU64, need: u32) -> bool {

@@ -28,13 +28,15 @@
 //! lock too. Nobody else holds both.
 //!
 //! Who surveys: whoever attaches, joins, or is about to sleep for a message or for room; and again
-//! whenever such a sleep ends without a call, ten times a second.
+//! whenever such a sleep ends without a call, ten times a second. Where there are many chunks, a sleeper
+//! asks first whether anybody came or went since it looked last; if not, there is nothing to be found.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::os::clock::{Deadline, monotonic};
 use crate::segment::{Owner, Segment};
+use crate::sync::robust_lock::BACKSTOP;
 
 use super::chunk::{self, Phase, Reason, State, at};
 use super::object::{Failed, Shared, state};
@@ -42,8 +44,11 @@ use super::returned::Heap;
 use super::ring::{Corrupt, Cursor};
 use super::store::{Chunk, Store};
 
-/// A call that may not wait looks for the dead at most once in so many nanoseconds.
-const NOW_AND_THEN: u64 = 5_000_000;
+/// A process looks for the dead at most once in so long, unless it has slept for a backstop.
+const NOW_AND_THEN: Duration = Duration::from_millis(5);
+
+/// A walk past fewer chunks is shorter than asking who came or went.
+const FEW: u32 = 500;
 
 /// How long a survey waits for the read side's lock, while it has the write side's.
 pub(super) const SHORT: Duration = Duration::from_millis(2);
@@ -53,10 +58,10 @@ pub(super) const SHORT: Duration = Duration::from_millis(2);
 pub(crate) struct Survey {
     /// Messages that were put and are neither acknowledged, nor discarded, nor dead.
     pub(crate) unfinished: u32,
-    /// Of those, how many somebody holds.
-    pub(crate) leased: u32,
     /// Dead letters.
     pub(crate) dead: u32,
+    /// Chunks that are not free.
+    chunks: u32,
     /// Chunks that became free by this survey.
     freed: u32,
     /// Messages that came back by this survey.
@@ -70,6 +75,17 @@ impl Survey {
     pub(crate) fn changed(&self) -> bool {
         self.freed > 0 || self.returned > 0
     }
+}
+
+/// What a process remembers of its last survey. Threads race on it harmlessly.
+#[derive(Debug, Default)]
+pub(crate) struct LastSurvey {
+    /// When it was, in nanoseconds of the monotonic clock.
+    time: AtomicU64,
+    /// How many chunks there were.
+    chunks: AtomicU32,
+    /// Who was there.
+    census: AtomicU64,
 }
 
 /// What the ring says while the write side is held.
@@ -101,18 +117,56 @@ impl Shared {
                 }
             },
         )?;
-        self.surveyed.store(now, Ordering::Relaxed);
+        self.last_survey.time.store(now, Ordering::Relaxed);
+        if let Ok(survey) = surveyed {
+            self.last_survey.chunks.store(survey.chunks, Ordering::Relaxed);
+        }
         surveyed
+    }
+
+    /// How long the first sleep of a wait may be before the sleeper looks for the dead, if there may be any:
+    /// not at all, unless this process looked just now.
+    pub(crate) fn look_after(&self) -> Duration {
+        let last = self.last_survey.time.load(Ordering::Relaxed);
+        match monotonic().saturating_sub(last) < NOW_AND_THEN.as_nanos() as u64 {
+            _ if self.store().is_none() => BACKSTOP,
+            true => NOW_AND_THEN,
+            false => Duration::ZERO,
+        }
     }
 
     /// A survey for those who do not wait: not each time.
     #[cold]
     pub(crate) fn survey_now_and_then(&self) -> Result<bool, Failed> {
-        let last = self.surveyed.load(Ordering::Relaxed);
-        if self.store().is_none() || monotonic().saturating_sub(last) < NOW_AND_THEN {
+        if !self.look_after().is_zero() {
             return Ok(false);
         }
-        self.survey_if_possible(Deadline::Now)
+        self.survey_for_sleeper(Deadline::Now)
+    }
+
+    /// A survey before a sleep, if there may be something to be found. Tells whether it changed anything.
+    #[cold]
+    pub(crate) fn survey_for_sleeper(&self, deadline: Deadline) -> Result<bool, Failed> {
+        if self.store().is_none() {
+            return Ok(false);
+        }
+        // Before the walk: who goes during it is missed the next time.
+        let known = &self.last_survey;
+        let many = known.chunks.load(Ordering::Relaxed) > FEW;
+        let census = if many { self.segment.census() } else { None };
+        let torn = self.returned().is_some_and(|returned| returned.is_torn());
+        if let Some(census) = census
+            && !torn
+            && known.census.swap(census, Ordering::Relaxed) == census
+        {
+            return Ok(false);
+        }
+        let changed = self.survey_if_possible(deadline)?;
+        if changed {
+            // There may be more of it: not everything can be done in every state.
+            known.census.store(0, Ordering::Relaxed);
+        }
+        Ok(changed)
     }
 
     /// A survey that is left to the next if somebody is stopped. Tells whether it changed anything.
@@ -120,7 +174,10 @@ impl Shared {
     pub(crate) fn survey_if_possible(&self, deadline: Deadline) -> Result<bool, Failed> {
         match self.survey(deadline) {
             Ok(survey) => Ok(survey.changed()),
-            Err(Failed::Stuck) => Ok(false),
+            Err(Failed::Stuck) => {
+                self.last_survey.census.store(0, Ordering::Relaxed);
+                Ok(false)
+            }
             Err(failed) => Err(failed),
         }
     }
@@ -149,7 +206,7 @@ impl Shared {
             );
             match rebuilt {
                 Ok(result) => result?,
-                Err(Failed::Stuck) => {}
+                Err(Failed::Stuck) => self.last_survey.census.store(0, Ordering::Relaxed),
                 Err(failed) => return Err(failed),
             }
         }
@@ -170,6 +227,7 @@ impl Shared {
         survey: &mut Survey,
     ) -> Result<(), Corrupt> {
         let discard = self.state() >= state::NOW;
+        survey.chunks += 1;
         match word.phase() {
             Some(Phase::Free) => {}
             Some(Phase::Owned) => {
@@ -189,7 +247,6 @@ impl Shared {
                     survey.unfinished += u32::from(!discard);
                 } else if lives.lives(word.owner()) {
                     survey.unfinished += 1;
-                    survey.leased += 1;
                 } else if self.returned().is_none() {
                     survey.free(store, chunk, word);
                 } else {
@@ -300,14 +357,14 @@ impl Survey {
 /// Who lives, asked once for each process.
 struct Lives<'a> {
     segment: &'a Segment,
-    known: [(u32, bool); 8],
+    known: [(u32, bool); 16],
     next: usize,
 }
 
 impl<'a> Lives<'a> {
     fn new(segment: &'a Segment) -> Lives<'a> {
         // 0 is nobody, and does not live.
-        Lives { segment, known: [(0, false); 8], next: 0 }
+        Lives { segment, known: [(0, false); 16], next: 0 }
     }
 
     fn lives(&mut self, owner: u32) -> bool {

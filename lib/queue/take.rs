@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use crate::os::clock::{Deadline, monotonic};
+use crate::primitive::futex::Waited;
 use crate::sync::robust_lock::BACKSTOP;
 
 use super::batch::Few;
@@ -247,7 +248,7 @@ impl Shared {
         }
         let found = match often {
             true => self.survey_now_and_then(),
-            false => self.survey_if_possible(deadline),
+            false => self.survey_for_sleeper(deadline),
         };
         let found = found.map_err(|failed| self.get_error(failed, deadline))?;
         Ok(found && self.seems_ready())
@@ -289,15 +290,26 @@ impl Shared {
         if self.get_spin.until(ready) {
             return Ok(());
         }
+        // How long to sleep before looking for the dead.
+        let mut look_after = self.look_after();
         loop {
             let key = self.not_empty().prepare();
-            if ready() || self.look_for_lost(false, deadline)? {
+            if ready() {
                 return Ok(());
             }
-            let Some(nap) = deadline.nap(self.until_due(BACKSTOP)) else {
+            if look_after.is_zero() {
+                look_after = BACKSTOP;
+                if self.look_for_lost(false, deadline)? {
+                    return Ok(());
+                }
+            }
+            let Some(nap) = deadline.nap(self.until_due(look_after)) else {
                 return Err(GetError::nothing(deadline));
             };
-            self.get_spin.sleeping(|| self.not_empty().wait(key, nap));
+            let waited = self.get_spin.sleeping(|| self.not_empty().wait(key, nap));
+            if waited == Waited::TimedOut {
+                look_after = Duration::ZERO;
+            }
             self.segment.check()?;
         }
     }

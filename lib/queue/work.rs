@@ -70,13 +70,28 @@ impl Shared {
         Ok(self.segment.check()?)
     }
 
+    /// Whether something is in the queue, handed out to nobody.
+    fn has_work(&self) -> bool {
+        self.has_message() || self.returned().is_some_and(|returned| returned.count() > 0)
+    }
+
     /// See [`crate::JoinableQueue::join`].
     pub(super) fn join(&self, deadline: Deadline) -> Result<(), JoinError> {
         loop {
             let key = self.all_done().prepare();
-            match self.survey(deadline) {
-                Ok(survey) if survey.unfinished == 0 => return Ok(()),
-                Ok(_) | Err(Failed::Stuck) => {}
+            // As long as there is something to be handed out, there is no need to count.
+            if self.state() == state::POISONED {
+                let what = "another participant found it corrupt";
+                return Err(self.join_error(Failed::Corrupt(what)));
+            }
+            let left = self.state() < state::NOW && self.has_work();
+            let surveyed = match left {
+                true => self.survey_for_sleeper(deadline).map(|_| false),
+                false => self.survey(deadline).map(|survey| survey.unfinished == 0),
+            };
+            match surveyed {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(Failed::Stuck) => {}
                 Err(failed) => return Err(self.join_error(failed)),
             }
             let Some(nap) = deadline.nap(BACKSTOP) else { return Err(JoinError::TimedOut) };

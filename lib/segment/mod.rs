@@ -393,6 +393,12 @@ impl Segment {
         self.inner.participants.is_alive(owner)
     }
 
+    /// A number that changes when a participant comes or is gone; see `Participants::census`. `None` when
+    /// the kernel cannot be asked.
+    pub(crate) fn census(&self) -> Option<u64> {
+        self.inner.participants.census().ok()
+    }
+
     /// Takes a single role, until the claim is dropped or this process is gone.
     ///
     /// # Errors
