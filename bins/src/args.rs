@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use clap::Args;
-use steadfast::{Queue, QueueOptions, SegmentError, SegmentOptions};
+use steadfast::SegmentError;
 
+use crate::any_queue::AnyQueue;
 use crate::exit_code::Failure;
-use crate::report::note;
 use crate::signals::Stop;
 
 /// Which queue.
@@ -26,10 +26,10 @@ pub struct QueueName {
 
 impl QueueName {
     /// Opens the queue, waiting for it where that was asked for. `None`: a signal came first.
-    pub fn open(&self, stop: &Stop) -> Result<Option<Queue>, Failure> {
+    pub fn open(&self, stop: &Stop) -> Result<Option<AnyQueue>, Failure> {
         let give_up = self.wait_create.and_then(|time| Instant::now().checked_add(time));
         loop {
-            match Queue::open(&self.queue) {
+            match AnyQueue::open(&self.queue) {
                 Ok(queue) => return Ok(Some(queue)),
                 Err(SegmentError::NotFound { .. })
                     if self.wait_create.is_some()
@@ -43,95 +43,6 @@ impl QueueName {
                 Err(error) => return Err(Failure::segment(&self.queue, &error)),
             }
         }
-    }
-}
-
-/// How to make the queue that is not there yet.
-#[derive(Args, Clone, Debug)]
-#[group(skip)]
-pub struct CreateArgs {
-    /// Make the queue if it is not there
-    #[arg(long, group = "make", help_heading = "Queue")]
-    pub create: bool,
-
-    /// Make the queue, and fail if it is there
-    #[arg(long, group = "make", help_heading = "Queue")]
-    pub exclusive: bool,
-
-    /// New queue: at most so many items (0: no limit but the bytes)
-    #[arg(long, value_name = "N", requires = "make", help_heading = "Queue")]
-    pub maxsize: Option<usize>,
-
-    /// New queue: room for so many bytes, e.g. 64MiB [default: 4MiB]
-    #[arg(long, value_name = "BYTES", requires = "make", value_parser = bytes, help_heading = "Queue")]
-    pub capacity: Option<usize>,
-
-    /// New queue: one producer only, which then needs no lock
-    #[arg(long, requires = "make", help_heading = "Queue")]
-    pub single_producer: bool,
-
-    /// New queue: one consumer only, which then needs no lock
-    #[arg(long, requires = "make", help_heading = "Queue")]
-    pub single_consumer: bool,
-
-    /// New queue: members of this group may use it too (a number)
-    #[arg(long, value_name = "GID", requires = "make", help_heading = "Queue")]
-    pub group: Option<u32>,
-
-    /// New queue: gone when its last user is
-    #[arg(long, requires = "make", help_heading = "Queue")]
-    pub ephemeral: bool,
-}
-
-impl CreateArgs {
-    /// Makes or opens the queue as the command line says. `None`: a signal came first.
-    pub fn open(&self, name: &QueueName, stop: &Stop) -> Result<Option<Queue>, Failure> {
-        let options = self.options();
-        let made = if self.exclusive {
-            Queue::create(&name.queue, &options)
-        } else if self.create {
-            Queue::open_or_create(&name.queue, &options)
-        } else {
-            return name.open(stop);
-        };
-        let queue = made.map_err(|error| Failure::segment(&name.queue, &error))?;
-        let found = queue.capacity();
-        if let Some(wanted) = self.capacity.filter(|wanted| *wanted > found) {
-            let name = &name.queue;
-            note("producer", format_args!("note: {name} has --capacity {found}, not {wanted}"));
-        }
-        if let Some(wanted) = self.maxsize.filter(|wanted| *wanted != queue.maxsize()) {
-            let (name, found) = (&name.queue, queue.maxsize());
-            note(
-                "producer",
-                format_args!("note: {name} was there, with --maxsize {found}, not {wanted}"),
-            );
-        }
-        Ok(Some(queue))
-    }
-
-    fn options(&self) -> QueueOptions {
-        let mut segment = SegmentOptions::new();
-        if let Some(group) = self.group {
-            segment = segment.group(group);
-        }
-        if self.ephemeral {
-            segment = segment.ephemeral(true);
-        }
-        let mut options = QueueOptions::new().segment(segment);
-        if let Some(maxsize) = self.maxsize {
-            options = options.maxsize(maxsize);
-        }
-        if let Some(capacity) = self.capacity {
-            options = options.capacity(capacity as u64);
-        }
-        if self.single_producer {
-            options = options.single_producer();
-        }
-        if self.single_consumer {
-            options = options.single_consumer();
-        }
-        options
     }
 }
 

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use steadfast::{Producer, PutError, Queue, SegmentError};
+use steadfast::{JoinableQueue, Producer, PutError, Queue, SegmentError};
 
+use crate::any_queue::AnyQueue;
 use crate::signals::{Deadline, SLICE, Stop};
 
 /// How items are put together.
@@ -21,7 +22,7 @@ pub enum Batching {
 impl Batching {
     /// Automatic batches for this queue: at most a quarter of it, so that nobody waits for a whole
     /// queue to run empty.
-    pub fn automatic(queue: &Queue) -> Batching {
+    pub fn automatic(queue: &AnyQueue) -> Batching {
         match queue.maxsize() {
             0 => Batching::Automatic(256),
             maxsize => Batching::Automatic((maxsize / 4).clamp(1, 256)),
@@ -57,20 +58,21 @@ pub struct Delivery {
 enum Side {
     Shared(Queue),
     Single(Producer),
+    Joinable(JoinableQueue),
 }
 
 impl Delivery {
     /// The way into `queue`: its single producer's where it was made so.
     pub fn new(
-        queue: &Queue,
+        queue: &AnyQueue,
         patience: Option<Duration>,
         batching: Batching,
         stop: Stop,
     ) -> Result<Delivery, SegmentError> {
-        let side = if queue.is_single_producer() {
-            Side::Single(queue.producer()?)
-        } else {
-            Side::Shared(queue.clone())
+        let side = match queue {
+            AnyQueue::Joinable(queue) => Side::Joinable(queue.clone()),
+            AnyQueue::Plain(queue) if queue.is_single_producer() => Side::Single(queue.producer()?),
+            AnyQueue::Plain(queue) => Side::Shared(queue.clone()),
         };
         Ok(Delivery { side, patience, batching, stop })
     }
@@ -138,6 +140,10 @@ impl Side {
             (Side::Shared(queue), [item], false) => queue.put_timeout(item, time),
             (Side::Shared(queue), _, true) => queue.try_put_many(batch),
             (Side::Shared(queue), _, false) => queue.put_many_timeout(batch, time),
+            (Side::Joinable(queue), [item], true) => queue.try_put(item),
+            (Side::Joinable(queue), [item], false) => queue.put_timeout(item, time),
+            (Side::Joinable(queue), _, true) => queue.try_put_many(batch),
+            (Side::Joinable(queue), _, false) => queue.put_many_timeout(batch, time),
             (Side::Single(producer), [item], true) => producer.try_put(item),
             (Side::Single(producer), [item], false) => producer.put_timeout(item, time),
             (Side::Single(producer), _, true) => producer.try_put_many(batch),

@@ -18,7 +18,7 @@
 use std::error::Error;
 use std::fmt;
 
-use steadfast::{GetError, LockError, PutError, SegmentError};
+use steadfast::{GetError, JoinError, LeaseError, LockError, PutError, SegmentError};
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Failure {
             E::WrongKind { found, wanted, .. } => (
                 Code::Corrupt,
                 format!("of another kind: it is a {found}, not a {wanted}"),
-                "use another name",
+                "use another name, or remove it: segments rm NAME",
             ),
             E::Corrupt { what, .. } => return Failure::damaged(name, what),
             E::Truncated { .. } => return Failure::damaged(name, "another process truncated it"),
@@ -253,7 +253,7 @@ impl Failure {
                 Code::Failure,
                 format!("too long: {len} bytes, the queue takes up to {max} at a time"),
                 name,
-                "make the queue with a larger --capacity, or use --chunk, or a smaller --batch",
+                "make the queue with a larger --capacity or --large-messages, or use --chunk, or a smaller --batch",
             ),
             PutError::Corrupt { what, .. } => Failure::damaged(name, what),
             PutError::Segment(error) => Failure::segment(name, error),
@@ -286,6 +286,30 @@ impl Failure {
             GetError::Corrupt { what, .. } => Failure::damaged(name, what),
             GetError::Segment(error) => Failure::segment(name, error),
             _ => Failure::at(Code::Failure, name, error),
+        }
+    }
+
+    /// An error of an acknowledgement, or of giving an item back.
+    pub fn lease(name: &str, error: &LeaseError) -> Failure {
+        match error {
+            LeaseError::Corrupt { what, .. } => Failure::damaged(name, what),
+            LeaseError::Segment(error) => Failure::segment(name, error),
+            _ => Failure::at(ExitCode::Failure, name, error),
+        }
+    }
+
+    /// An error of the wait until everything is done.
+    pub fn join(name: &str, error: &JoinError) -> Failure {
+        match error {
+            JoinError::TimedOut => Failure::new(
+                ExitCode::TimedOut,
+                "timed out: not everything is done",
+                name,
+                "start a consumer, or raise --timeout",
+            ),
+            JoinError::Corrupt { what, .. } => Failure::damaged(name, what),
+            JoinError::Segment(error) => Failure::segment(name, error),
+            _ => Failure::at(ExitCode::Failure, name, error),
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`args`], [`item_args`] | arguments, and the parsers of their values |
+//! | [`args`], [`create_args`], [`end_args`], [`item_args`] | arguments, and the parsers of their values |
 //! | [`exit_code`] | the exit codes, and how each error of the library becomes one |
 //! | [`help`] | the end of every `--help`: examples and the exit codes |
 //! | [`report`] | `main()`: parse, run, say what went wrong |
@@ -14,14 +14,18 @@
 //! | [`pace`] | think times and rates |
 //! | [`records`], [`splitter`], [`source`] | bytes in: items cut out of streams, files, arguments |
 //! | [`output`] | bytes out, and which items a broken pipe lost |
+//! | [`any_queue`] | a queue of either kind |
 //! | [`delivery`], [`intake`] | items into a queue, items out of a queue |
 //! | [`fingerprint`] | a hash of many items that does not depend on their order |
 //! | [`progress`], [`summary`] | the bar on a terminal, the numbers at the end |
 //! | [`tickets`], [`ticket_lock`], [`plain_lock`] | the ticket office |
 #![deny(unsafe_code)]
 
+pub mod any_queue;
 pub mod args;
+pub mod create_args;
 pub mod delivery;
+pub mod end_args;
 pub mod exit_code;
 pub mod fingerprint;
 pub mod help;

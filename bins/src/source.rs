@@ -168,7 +168,7 @@ fn explain(error: &SplitError, name: &str, number: usize, limits: Limits) -> Fai
                 limits.item
             ),
             name,
-            "make the queue with a larger --capacity, or cut the input with --chunk",
+            "make the queue with a larger --capacity or --large-messages, or cut the input with --chunk",
         ),
         SplitError::InsideFrame { have, need } => Failure::new(
             ExitCode::Failure,

@@ -31,7 +31,7 @@ fn examples(help: &str) -> Vec<String> {
 fn every_example_works_when_pasted() {
     for (name, program) in PROGRAMS {
         let folder = Folder::new("help");
-        let names = ["demo", "copy", "ten"].map(|word| (word, Name::new(word)));
+        let names = ["demo", "copy", "ten", "work"].map(|word| (word, Name::new(word)));
         let examples = examples(&help(program));
         assert!(examples.len() >= 4, "{name}");
         for example in examples {

@@ -4,28 +4,32 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use steadfast::{Batch, GetError};
-use steadfast_bins::args::{Escaped, QueueName, SENTINEL, WaitArgs, duration};
+use steadfast::GetError;
+use steadfast_bins::args::{Escaped, QueueName, WaitArgs};
+use steadfast_bins::create_args::CreateArgs;
+use steadfast_bins::end_args::{EndArgs, Patience};
 use steadfast_bins::exit_code::{self, ExitCode, Failure};
 use steadfast_bins::help::{Example, after_help};
-use steadfast_bins::intake::Intake;
+use steadfast_bins::intake::{Intake, Taken};
 use steadfast_bins::output::{Output, Style, WriteError};
 use steadfast_bins::pace::{Delay, Pace};
 use steadfast_bins::progress::Progress;
 use steadfast_bins::report::{self, note};
-use steadfast_bins::signals::{Deadline, Stop};
+use steadfast_bins::signals::Stop;
 use steadfast_bins::source::duplicate;
 use steadfast_bins::summary::Done;
 
 /// Take items out of a queue and print them, one a line.
 ///
-/// An item that was taken is gone from the queue. SIGINT and SIGTERM let the items in hand be
-/// finished and printed first (a second signal does not). A consumer that is killed, or whose output
-/// is closed, loses what it had in hand: with --batch 1 that is one item.
+/// An item that was taken is gone from a plain queue. A consumer that is killed, or whose output is closed,
+/// loses what it had in hand: with --batch 1 that is one item. From a joinable queue (made with --joinable)
+/// nothing is lost: an item leaves it when it was written out, and what a consumer had that was killed is
+/// handed out again, so that some items may be written twice.
+///
+/// SIGINT and SIGTERM let the items in hand be finished and printed first (a second signal does not).
 ///
 /// Output is written when the queue is empty, or when 64 KiB have come together, or after each batch
 /// where --batch is given.
@@ -36,6 +40,13 @@ use steadfast_bins::summary::Done;
 struct Args {
     #[command(flatten)]
     queue: QueueName,
+
+    #[command(flatten)]
+    create: CreateArgs,
+
+    /// Be sure to acknowledge: refuse a queue that is not joinable
+    #[arg(long, help_heading = "Queue")]
+    ack: bool,
 
     /// End every item with these bytes instead of a newline; \n \t \r \0 \\ \xHH are understood
     #[arg(short, long, value_name = "BYTES", group = "style", help_heading = "Output")]
@@ -69,31 +80,8 @@ struct Args {
     #[command(flatten)]
     wait: WaitArgs,
 
-    /// End well (code 0) after N items
-    #[arg(short = 'n', long, value_name = "N", help_heading = "End")]
-    count: Option<u64>,
-
-    /// End well at a sentinel; then items are taken one by one
-    #[arg(long, conflicts_with = "batch", help_heading = "End")]
-    until_sentinel: bool,
-
-    /// The sentinel [default: \n\0steadfast:end\n, as the producer's]
-    #[arg(long, value_name = "BYTES", requires = "until_sentinel", help_heading = "End")]
-    #[arg(allow_hyphen_values = true)]
-    sentinel: Option<Escaped>,
-
-    /// End well when the queue is shut down (else that is code 4)
-    #[arg(long, help_heading = "End")]
-    until_closed: bool,
-
-    /// End well when the queue is empty
-    #[arg(long, conflicts_with_all = ["timeout", "nowait", "idle_timeout"], help_heading = "End")]
-    drain: bool,
-
-    /// End well when no item has come for so long
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "nowait")]
-    #[arg(help_heading = "End")]
-    idle_timeout: Option<Duration>,
+    #[command(flatten)]
+    end: EndArgs,
 
     /// Think so long about each item: 1s, or at random 1s..2s
     #[arg(long, value_name = "TIME[..TIME]", help_heading = "Pace")]
@@ -172,7 +160,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else if args.json || args.hash {
         let mut out = Output::new(duplicate(&stdout())?, Style::Ended(Vec::new()));
         out.line(&line);
-        out.flush().map_err(|error| args.unwritten(&error, 0))?;
+        out.flush().map_err(|error| args.unwritten(&error, 0, false))?;
     }
     outcome
 }
@@ -180,7 +168,12 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Does what the command line says, and writes down how far it got.
 fn consume(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
-    let Some(queue) = args.queue.open(&stop)? else { return Ok(ExitCode::Interrupted) };
+    let Some(queue) = args.create.open("consumer", &args.queue, args.ack, &stop)? else {
+        return Ok(ExitCode::Interrupted);
+    };
+    if args.ack {
+        queue.joinable(&args.queue.queue, "--ack")?;
+    }
     let intake =
         Intake::new(&queue).map_err(|error| Failure::segment(&args.queue.queue, &error))?;
     // Before the first item is taken there must be a place to put it.
@@ -198,7 +191,7 @@ fn consume(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode>
         intake,
         pace: Pace::new(args.delay, None),
         out: Output::new(sink, args.style(name)),
-        progress: Progress::new(shown, args.count),
+        progress: Progress::new(shown, args.end.count),
         done,
         args,
     };
@@ -218,19 +211,14 @@ struct Work<'a> {
     done: &'a mut Done,
 }
 
-/// How long this wait may take, and what its end means.
-struct Patience {
-    timeout: Deadline,
-    idle: Deadline,
-}
-
 impl Work<'_> {
     /// Takes and writes items until one of the ends that were asked for.
     fn everything(&mut self) -> anyhow::Result<ExitCode> {
-        let mut batch = Batch::new();
-        let mut patience = self.args.patience();
+        let (end, wait) = (&self.args.end, &self.args.wait);
+        let mut taken = Taken::default();
+        let mut patience = end.patience(wait);
         loop {
-            let max = match self.args.count {
+            let max = match end.count {
                 Some(count) => self.args.batch().min(count - self.done.tally.items),
                 None => self.args.batch(),
             };
@@ -246,75 +234,71 @@ impl Work<'_> {
                 );
                 return Ok(ExitCode::Interrupted);
             }
-            if let Some(code) = self.take(&mut batch, max as usize, &patience)? {
+            if let Some(code) = self.take(&mut taken, max as usize, &patience)? {
                 return Ok(code);
             }
-            if batch.is_empty() {
+            if taken.is_empty() {
                 continue;
             }
-            if self.finish(&batch)? {
+            if self.finish(&mut taken)? {
                 return Ok(ExitCode::Done);
             }
             self.progress.show(self.done.tally.items, self.done.tally.bytes);
-            patience = self.args.patience();
+            patience = end.patience(wait);
         }
     }
 
     /// Takes items, or waits a slice for them. A code is the end.
     fn take(
         &mut self,
-        batch: &mut Batch,
+        taken: &mut Taken,
         max: usize,
         patience: &Patience,
     ) -> anyhow::Result<Option<ExitCode>> {
-        batch.clear();
-        let mut result = self.intake.try_take(batch, max);
-        if let Err(GetError::Empty) = result {
-            self.flush()?;
-            if self.args.drain || patience.idle.passed() {
-                return Ok(Some(ExitCode::Done));
+        let (queue, end) = (&self.args.queue.queue, &self.args.end);
+        let mut result = self.intake.try_take(taken, max);
+        for wait in [true, false] {
+            let Err(error) = result else { return Ok(None) };
+            self.out.flush().map_err(|error| self.args.unwritten(&error, 0, false))?;
+            let left = |time| self.intake.nothing_left(time);
+            let verdict = end.judge(queue, &error, patience, left);
+            let verdict = verdict.map_err(|failure| failure.after(self.done.tally.items))?;
+            if verdict.is_some() || !wait || matches!(error, GetError::Closed) {
+                return Ok(verdict);
             }
-            let time = patience.timeout.slice().min(patience.idle.slice());
-            if !time.is_zero() {
-                result = self.intake.take(batch, max, time);
-            }
+            result = self.intake.take(taken, max, end.slice(&self.intake, patience));
         }
-        match result {
-            Ok(()) => Ok(None),
-            Err(GetError::Closed) if self.args.until_closed || self.args.drain => {
-                Ok(Some(ExitCode::Done))
-            }
-            Err(GetError::Empty | GetError::TimedOut) if !patience.timeout.passed() => Ok(None),
-            Err(error) => {
-                let failure = Failure::get(&self.args.queue.queue, &error);
-                Err(failure.after(self.done.tally.items).into())
-            }
-        }
+        Ok(None)
     }
 
-    /// Thinks about each item and writes it. True at the sentinel.
-    fn finish(&mut self, batch: &Batch) -> anyhow::Result<bool> {
-        let sentinel = self.args.sentinel();
-        for (index, item) in batch.iter().enumerate() {
+    /// Thinks about each item, writes it, and then acknowledges it. True at the sentinel.
+    fn finish(&mut self, taken: &mut Taken) -> anyhow::Result<bool> {
+        let (sentinel, leased) = (self.args.end.sentinel(), self.intake.is_leased());
+        let mut at_sentinel = false;
+        for (index, item) in taken.iter().enumerate() {
             if sentinel == Some(item) {
                 self.done.sentinels += 1;
-                return Ok(true);
+                at_sentinel = true;
+                break;
             }
             self.pace.wait(1, &self.stop);
             self.done.tally.add(item);
             if !self.args.hash {
-                let rest = batch.len() - index - 1;
-                self.out.item(item).map_err(|error| self.args.unwritten(&error, rest))?;
+                let rest = if leased { taken.len() } else { taken.len() - index - 1 };
+                self.out.item(item).map_err(|error| self.args.unwritten(&error, rest, leased))?;
             }
         }
-        if self.args.batch.is_some() || !self.pace.is_free() {
-            self.flush()?;
+        if leased || self.args.batch.is_some() || !self.pace.is_free() {
+            let lost = if leased { taken.len() } else { 0 };
+            self.out.flush().map_err(|error| self.args.unwritten(&error, lost, leased))?;
         }
-        Ok(false)
+        let acknowledged = taken.acknowledge();
+        acknowledged.map_err(|error| Failure::lease(&self.args.queue.queue, &error))?;
+        Ok(at_sentinel)
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.out.flush().map_err(|error| self.args.unwritten(&error, 0).into())
+        self.out.flush().map_err(|error| self.args.unwritten(&error, 0, false).into())
     }
 }
 
@@ -335,25 +319,13 @@ impl Args {
         match self.batch {
             Some(batch) => batch.into(),
             // The items after a sentinel belong to others; slow consumers leave work to others.
-            None if self.until_sentinel || self.delay.is_some() => 1,
+            None if self.end.until_sentinel || self.delay.is_some() => 1,
             None => 64,
         }
     }
 
-    fn patience(&self) -> Patience {
-        Patience {
-            timeout: Deadline::after(self.wait.patience()),
-            idle: Deadline::after(self.idle_timeout),
-        }
-    }
-
-    fn sentinel(&self) -> Option<&[u8]> {
-        let sentinel = self.sentinel.as_ref().map_or(SENTINEL, |sentinel| &sentinel.0);
-        self.until_sentinel.then_some(sentinel)
-    }
-
-    /// Items that were taken and cannot be written are lost, and that must be said.
-    fn unwritten(&self, error: &WriteError, more: usize) -> Failure {
+    /// Items that were taken and cannot be written are lost, or come back, and that must be said.
+    fn unwritten(&self, error: &WriteError, more: usize, leased: bool) -> Failure {
         let place = match &self.output {
             Some(path) => path.display().to_string(),
             None => "standard output".to_string(),
@@ -362,9 +334,11 @@ impl Args {
             true => "closed by its reader".to_string(),
             false => error.error.to_string(),
         };
-        let lost = error.lost + more;
-        let what =
-            format!("cannot write to {place}: {why}: {lost} items taken from the queue are lost");
+        let fate = match leased {
+            true => format!("{more} items go back into the queue"),
+            false => format!("{} items taken from the queue are lost", error.lost + more),
+        };
+        let what = format!("cannot write to {place}: {why}: {fate}");
         let way_out = "take fewer at a time with --batch, or only as many as are read with --count";
         Failure::new(ExitCode::Failure, what, &self.queue.queue, way_out)
     }

@@ -4,8 +4,10 @@
 use std::io::stdout;
 
 use clap::{Parser, ValueEnum};
-use steadfast::{Queue, Shutdown};
-use steadfast_bins::args::{CreateArgs, Escaped, QueueName, SENTINEL, WaitArgs};
+use steadfast::{JoinError, Shutdown};
+use steadfast_bins::any_queue::AnyQueue;
+use steadfast_bins::args::{Escaped, QueueName, SENTINEL, WaitArgs};
+use steadfast_bins::create_args::CreateArgs;
 use steadfast_bins::delivery::{Batching, Delivery, Halt};
 use steadfast_bins::exit_code::{self, ExitCode, Failure};
 use steadfast_bins::help::{Example, after_help};
@@ -14,7 +16,7 @@ use steadfast_bins::output::{Output, Style, WriteError};
 use steadfast_bins::pace::{Delay, Pace, Rate};
 use steadfast_bins::progress::Progress;
 use steadfast_bins::report::{self, note};
-use steadfast_bins::signals::Stop;
+use steadfast_bins::signals::{Deadline, Stop};
 use steadfast_bins::source::{Limits, Next, Source, duplicate};
 use steadfast_bins::summary::Done;
 
@@ -64,6 +66,10 @@ struct Args {
     /// The sentinel [default: \n\0steadfast:end\n, which no line can be]
     #[arg(long, value_name = "BYTES", help_heading = "End", allow_hyphen_values = true)]
     sentinel: Option<Escaped>,
+
+    /// At the end wait until everything in the joinable queue is done, acknowledged by consumers
+    #[arg(long, help_heading = "End")]
+    join: bool,
 
     /// At the end shut the queue down: drain lets consumers finish it, now empties it
     #[arg(long, value_name = "HOW", help_heading = "End")]
@@ -123,6 +129,12 @@ const EXAMPLES: &[Example] = &[
     consumer -q copy --raw --until-closed | wc -c; segments rm copy",
     },
     Example {
+        why: "Work that must be done: put it, and wait until consumers have acknowledged all of it",
+        command: r"(consumer -q work --wait-create 10s --until-closed &&
+    segments rm work) & producer -q work --create --joinable -n 3 --item job \
+    --join --shutdown drain; wait",
+    },
+    Example {
         why: "Only make a queue, for ten items at a time",
         command: "producer -q ten --create --maxsize 10 -n 0; segments rm ten",
     },
@@ -161,13 +173,13 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Does what the command line says, and writes down how far it got.
 fn produce(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode> {
-    if args.items.would_be_typed() && args.sentinels == 0 && args.shutdown.is_none() {
+    if args.items.would_be_typed() && !args.ends_in_some_way() {
         let way_out =
             "give ITEMs, --count or --file, pipe something in, or use --lines to type them";
         return Err(Failure::usage("no items", way_out).into());
     }
     let stop = Stop::on_signals()?;
-    match args.create.open(&args.queue, &stop)? {
+    match args.create.open("producer", &args.queue, args.join, &stop)? {
         Some(queue) => Work::new(args, &queue, name, done, stop)?.everything(&queue),
         None => Ok(ExitCode::Interrupted),
     }
@@ -189,7 +201,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(
         args: &'a Args,
-        queue: &Queue,
+        queue: &AnyQueue,
         name: &str,
         done: &'a mut Done,
         stop: Stop,
@@ -228,8 +240,11 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// Items, then sentinels, then the shutdown.
-    fn everything(&mut self, queue: &Queue) -> anyhow::Result<ExitCode> {
+    /// Items, then sentinels, then the wait for all of it, then the shutdown.
+    fn everything(&mut self, queue: &AnyQueue) -> anyhow::Result<ExitCode> {
+        if self.args.join {
+            queue.joinable(&self.args.queue.queue, "--join")?;
+        }
         let max = if self.pace.is_free() { self.batching.size() } else { self.step() };
         loop {
             match self.source.next(max, &self.stop)? {
@@ -253,6 +268,11 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        if self.args.join
+            && let Some(code) = self.join(queue)?
+        {
+            return Ok(code);
+        }
         if let Some(how) = self.args.shutdown {
             let how = match how {
                 How::Drain => Shutdown::Drain,
@@ -263,6 +283,23 @@ impl<'a> Work<'a> {
                 Some(discarded.map_err(|error| Failure::segment(&self.args.queue.queue, &error))?);
         }
         Ok(ExitCode::Done)
+    }
+
+    /// Waits until everything is done. A code ends the program.
+    fn join(&self, queue: &AnyQueue) -> anyhow::Result<Option<ExitCode>> {
+        let name = &self.args.queue.queue;
+        let queue = queue.joinable(name, "--join")?;
+        let deadline = Deadline::after(self.args.wait.patience());
+        loop {
+            match queue.join_timeout(deadline.slice()) {
+                Ok(()) => return Ok(None),
+                Err(JoinError::TimedOut) if !deadline.passed() => {}
+                Err(error) => return Err(Failure::join(name, &error).into()),
+            }
+            if self.stop.requested() {
+                return Ok(Some(self.interrupted(0)));
+            }
+        }
     }
 
     /// Puts items that have come together, at the pace asked for. A code ends the program.
@@ -329,6 +366,11 @@ impl<'a> Work<'a> {
 impl Args {
     fn sentinel(&self) -> &[u8] {
         self.sentinel.as_ref().map_or(SENTINEL, |sentinel| &sentinel.0)
+    }
+
+    /// Whether there is something to do also without items.
+    fn ends_in_some_way(&self) -> bool {
+        self.sentinels > 0 || self.join || self.shutdown.is_some()
     }
 
     fn sends_sentinels(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use steadfast::{Queue, Segment};
+use steadfast::{JoinableQueue, Queue, Segment};
 
 /// How long anything may take before the test fails.
 pub const BOUND: Duration = Duration::from_secs(60);
@@ -31,6 +31,11 @@ impl Name {
     /// A queue of this name, as this process sees it.
     pub fn queue(&self) -> Queue {
         Queue::open(self).expect("the queue is there")
+    }
+
+    /// A joinable queue of this name.
+    pub fn joinable(&self) -> JoinableQueue {
+        JoinableQueue::open(self).expect("the joinable queue is there")
     }
 }
 
