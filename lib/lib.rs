@@ -65,7 +65,8 @@ pub use os::sigbus::guard_against_truncation;
 #[cfg(not(all(test, loom)))]
 pub use queue::{
     Batch, Consumer, DeadLetter, GetError, JoinError, JoinableQueue, Lease, LeaseError, NotClosed,
-    Producer, PutError, Queue, QueueOptions, Reason, Shutdown, View, WriteGuard,
+    Producer, PutError, Queue, QueueOptions, Reason, Shutdown, View, WriteGuard, from_bytes,
+    to_bytes,
 };
 #[cfg(not(all(test, loom)))]
 pub use segment::{

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What a queue carries: bytes (`[u8]`), or any type that serde can write and read.
 ///
@@ -120,6 +120,20 @@ impl postcard::ser_flavors::Flavor for Appended<'_> {
     }
 }
 
+/// Appends a value's bytes.
+pub(crate) fn encode<V: Serialize + ?Sized>(value: &V, bytes: &mut Vec<u8>) -> Result<(), String> {
+    postcard::serialize_with_flavor(value, Appended(bytes)).map_err(|error| error.to_string())
+}
+
+/// Makes the value that the bytes are, all of them.
+pub(crate) fn decode<'b, V: Deserialize<'b>>(bytes: &'b [u8]) -> Result<V, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 impl<T: Serialize + DeserializeOwned> Message for T {
     type Owned = T;
 
@@ -131,7 +145,7 @@ impl<T: Serialize + DeserializeOwned> Message for T {
     }
 
     fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), String> {
-        postcard::serialize_with_flavor(self, Appended(bytes)).map_err(|error| error.to_string())
+        encode(self, bytes)
     }
 
     fn decoded<E>(
@@ -144,10 +158,6 @@ impl<T: Serialize + DeserializeOwned> Message for T {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<T, String> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-            Err(error) => Err(error.to_string()),
-        }
+        decode(bytes)
     }
 }

@@ -103,7 +103,7 @@ impl Shared {
         let called = items.len() as u32;
         let push = || match *items {
             [item] => self.ring().push_one::<false>(item),
-            _ => self.ring().push::<false>(items.iter().copied()),
+            _ => self.ring().push::<_, false>(items.iter().copied()),
         };
         let pushed = self.locked(&self.tail_lock, me, push, |pushed| {
             if let Ok(Push::Done) = pushed {
@@ -207,7 +207,7 @@ impl Shared {
         }
         let pushed = match *items {
             [item] => self.ring().push_one::<true>(item),
-            _ => self.ring().push::<true>(items.iter().copied()),
+            _ => self.ring().push::<_, true>(items.iter().copied()),
         };
         pushed.expect("a sound ring")
     }

@@ -33,6 +33,7 @@ mod spin;
 mod store;
 mod survey;
 mod take;
+mod values;
 mod view;
 mod work;
 
@@ -45,4 +46,5 @@ pub use joinable::JoinableQueue;
 pub use lease::Lease;
 pub use options::QueueOptions;
 pub use roles::{Consumer, Producer};
+pub use values::{from_bytes, to_bytes};
 pub use view::{View, WriteGuard};

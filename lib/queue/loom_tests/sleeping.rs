@@ -24,7 +24,7 @@ fn a_put_wakes_a_consumer_unless_the_producer_dies_on_the_way() {
         "event_count compare_exchange", // the look, or the call
         "event_count load",
         "event_count wake",
-        "ring store",       // the tail
+        "push store",       // the tail
         "robust_lock swap", // the unlock
     ];
     assert_eq!(report.backstop_after(), expected);
