@@ -16,6 +16,9 @@
 //! | [`output`] | bytes out, and which items a broken pipe lost |
 //! | [`any_queue`] | a queue of either kind |
 //! | [`delivery`], [`intake`] | items into a queue, items out of a queue |
+//! | [`exec_args`], [`jobs`], [`job`] | a command for each item |
+//! | [`warden`] | what kills a command with everything it started |
+//! | [`job_log`] | what was run and how it went |
 //! | [`fingerprint`] | a hash of many items that does not depend on their order |
 //! | [`progress`], [`summary`] | the bar on a terminal, the numbers at the end |
 //! | [`tickets`], [`ticket_lock`], [`plain_lock`] | the ticket office |
@@ -26,11 +29,15 @@ pub mod args;
 pub mod create_args;
 pub mod delivery;
 pub mod end_args;
+pub mod exec_args;
 pub mod exit_code;
 pub mod fingerprint;
 pub mod help;
 pub mod intake;
 pub mod item_args;
+pub mod job;
+pub mod job_log;
+pub mod jobs;
 pub mod output;
 pub mod pace;
 #[allow(unsafe_code)]
@@ -44,3 +51,4 @@ pub mod splitter;
 pub mod summary;
 pub mod ticket_lock;
 pub mod tickets;
+pub mod warden;

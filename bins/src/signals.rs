@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 use crate::exit_code::ExitCode;
 
@@ -21,6 +22,7 @@ pub const SLICE: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     flag: Arc<AtomicBool>,
+    insisted: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -34,6 +36,27 @@ impl Stop {
             flag::register(signal, Arc::clone(&stop.flag))?;
         }
         Ok(stop)
+    }
+
+    /// As [`Stop::on_signals`], but the second signal is only noted, and the third ends the program.
+    pub fn on_repeated_signals() -> io::Result<Stop> {
+        let (stop, mut signals) = (Stop::default(), Signals::new([SIGINT, SIGTERM])?);
+        let raised = stop.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for _ in signals.forever() {
+                if raised.insisted() {
+                    std::process::exit(ExitCode::Interrupted as i32);
+                }
+                let again = raised.flag.swap(true, Ordering::Relaxed);
+                raised.insisted.store(again, Ordering::Relaxed);
+            }
+        })?;
+        Ok(stop)
+    }
+
+    /// Whether a second signal has arrived.
+    pub fn insisted(&self) -> bool {
+        self.insisted.load(Ordering::Relaxed)
     }
 
     /// Whether a signal has arrived.

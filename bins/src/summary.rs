@@ -17,6 +17,8 @@ pub struct Done {
     pub sentinels: u64,
     /// With `--shutdown`: how many items were thrown away.
     pub discarded: Option<usize>,
+    /// With `--exec`: what became of the commands.
+    pub commands: Option<Commands>,
     started: Instant,
 }
 
@@ -24,7 +26,7 @@ impl Done {
     /// Nothing yet.
     pub fn nothing(hashing: bool) -> Done {
         let tally = Fingerprint::new(hashing);
-        Done { tally, sentinels: 0, discarded: None, started: Instant::now() }
+        Done { tally, sentinels: 0, discarded: None, commands: None, started: Instant::now() }
     }
 
     /// The line of JSON that says it, now that the program ends with `code`.
@@ -38,10 +40,20 @@ impl Done {
             seconds: self.started.elapsed().as_secs_f64(),
             hash: self.tally.hash(),
             discarded: self.discarded,
+            commands: self.commands,
             end: code.name(),
             exit: code as u8,
         })
     }
+}
+
+/// What became of commands, beside those that succeeded.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Commands {
+    /// Commands that failed; their items went back into the queue.
+    pub failed: u64,
+    /// Items that the job log showed as done.
+    pub skipped: u64,
 }
 
 /// Printed once, also when the program fails.
@@ -57,6 +69,8 @@ struct Summary<'a> {
     hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     discarded: Option<usize>,
+    #[serde(flatten)]
+    commands: Option<Commands>,
     /// How it ended, in words.
     end: &'static str,
     exit: u8,

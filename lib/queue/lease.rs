@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::message::Message;
 use crate::os::clock::{Deadline, monotonic};
 
-use super::chunk::Reason;
+use super::chunk::{Reason, at};
 use super::claim::{Held, Return};
 use super::object::{Failed, Shared};
 use super::{GetError, LeaseError};
@@ -107,6 +108,15 @@ impl<T: Message + ?Sized> Lease<T> {
     /// earlier holder may have done some of the work.
     pub fn attempt(&self) -> u32 {
         self.holding.held.map_or(0, |held| held.state.attempts().into())
+    }
+
+    /// The message's number, in the order of puts: the same in every attempt, and that of its
+    /// [`DeadLetter`](crate::DeadLetter).
+    pub fn sequence(&self) -> u64 {
+        match (self.holding.shared.store(), self.holding.held) {
+            (Some(store), Some(held)) => store.of(held.chunk, at::SEQUENCE).load(Ordering::Relaxed),
+            _ => 0,
+        }
     }
 
     /// Why the last attempt ended, if there was one.

@@ -13,12 +13,13 @@ fn after_its_last_attempt_a_message_is_a_dead_letter_and_done_for_join() {
     queue.get().unwrap().release().unwrap(); // does not count
     let lease = queue.get().unwrap();
     assert_eq!((lease.value().unwrap(), lease.attempt()), (b"poison".to_vec(), 2));
+    let sequence = lease.sequence();
     drop(lease);
     assert_eq!(drain(&queue), [b"fine"]);
     queue.join().unwrap();
     let letters = queue.dead_letters().unwrap();
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].bytes, b"poison");
+    assert_eq!((&letters[0].bytes[..], letters[0].sequence), (&b"poison"[..], sequence));
     assert_eq!((letters[0].attempts, letters[0].reason), (2, Reason::Dropped));
 
     assert_eq!(queue.redrive().unwrap(), 1);

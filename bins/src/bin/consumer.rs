@@ -7,13 +7,15 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use steadfast::GetError;
+use steadfast::{GetError, JoinableQueue};
 use steadfast_bins::args::{Escaped, QueueName, WaitArgs};
 use steadfast_bins::create_args::CreateArgs;
 use steadfast_bins::end_args::{EndArgs, Patience};
+use steadfast_bins::exec_args::ExecArgs;
 use steadfast_bins::exit_code::{self, ExitCode, Failure};
 use steadfast_bins::help::{Example, after_help};
 use steadfast_bins::intake::{Intake, Taken};
+use steadfast_bins::jobs::{Asked, Jobs};
 use steadfast_bins::output::{Output, Style, WriteError};
 use steadfast_bins::pace::{Delay, Pace};
 use steadfast_bins::progress::Progress;
@@ -29,7 +31,12 @@ use steadfast_bins::summary::Done;
 /// nothing is lost: an item leaves it when it was written out, and what a consumer had that was killed is
 /// handed out again, so that some items may be written twice.
 ///
-/// SIGINT and SIGTERM let the items in hand be finished and printed first (a second signal does not).
+/// With --exec a command is run for each item of a joinable queue. It is killed, with all that it started,
+/// when its consumer dies, and then its item is handed out again; a command may so be run again after it has
+/// done a part of its work. One that has made itself a session or a process group of its own goes on.
+///
+/// SIGINT and SIGTERM let the items in hand be finished and printed first (a second
+/// signal does not), and the commands that run (a second signal kills them, their items come back).
 ///
 /// Output is written when the queue is empty, or when 64 KiB have come together, or after each batch
 /// where --batch is given.
@@ -76,6 +83,9 @@ struct Args {
     /// Write to this file (emptied first) instead of standard output
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    exec: ExecArgs,
 
     #[command(flatten)]
     wait: WaitArgs,
@@ -127,6 +137,18 @@ const EXAMPLES: &[Example] = &[
   consumer -q demo --wait-create 10s --idle-timeout 0.5s",
     },
     Example {
+        why: "A command for each item, two at a time; what fails, or dies with its consumer, comes back",
+        command: r"producer -q work --create --joinable a b c &&
+    consumer -q work --drain --jobs 2 --job-log jobs.tsv --exec cp -v /dev/null {}.done &&
+    cat jobs.tsv; segments rm work",
+    },
+    Example {
+        why: "The item as standard input, three attempts of a second each",
+        command: r"printf '%s\n' cat dog |
+    producer -q work --create --joinable --max-deliveries 3 &&
+    consumer -q work --drain --exec-timeout 1s --exec tr a-z A-Z; segments rm work",
+    },
+    Example {
         why: "One item, or code 3 if there is none",
         command: "producer -q demo --create one && consumer -q demo -n 1 --nowait",
     },
@@ -167,12 +189,19 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Does what the command line says, and writes down how far it got.
 fn consume(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode> {
-    let stop = Stop::on_signals()?;
-    let Some(queue) = args.create.open("consumer", &args.queue, args.ack, &stop)? else {
+    // The second signal ends the program at once, but for the commands that it has to kill first.
+    let runs = args.exec.name().is_some();
+    let stop = if runs { Stop::on_repeated_signals()? } else { Stop::on_signals()? };
+    let acknowledges = args.ack || runs;
+    let Some(queue) = args.create.open("consumer", &args.queue, acknowledges, &stop)? else {
         return Ok(ExitCode::Interrupted);
     };
-    if args.ack {
-        queue.joinable(&args.queue.queue, "--ack")?;
+    if acknowledges {
+        let flag = if runs { "--exec" } else { "--ack" };
+        let queue = queue.joinable(&args.queue.queue, flag)?;
+        if runs {
+            return execute(args, queue, stop, name, done);
+        }
     }
     let intake =
         Intake::new(&queue).map_err(|error| Failure::segment(&args.queue.queue, &error))?;
@@ -198,6 +227,23 @@ fn consume(args: &Args, name: &str, done: &mut Done) -> anyhow::Result<ExitCode>
     let outcome = work.everything();
     // Also after an error of the queue: what was taken before it is to be written.
     work.flush().and(outcome)
+}
+
+/// Runs a command for each item.
+fn execute(
+    args: &Args,
+    queue: &JoinableQueue,
+    stop: Stop,
+    name: &str,
+    done: &mut Done,
+) -> anyhow::Result<ExitCode> {
+    let (queue_name, exec) = (&args.queue.queue, &args.exec);
+    let asked = Asked { queue: queue_name, exec, end: &args.end, wait: &args.wait };
+    let told = match args.print {
+        true => Some(Output::new(duplicate(&stdout())?, args.style(name))),
+        false => None,
+    };
+    Ok(Jobs::new(asked, queue, stop, told, done)?.everything()?)
 }
 
 /// A consumer at work.
