@@ -108,7 +108,7 @@ impl Shared {
             };
             // Not for long, as producers wait meanwhile: who has the read side may be stopped.
             let both = || {
-                self.locked(self.head_lock(), Deadline::after(SHORT), revive, |revived| {
+                self.locked_both(Deadline::after(SHORT), revive, |revived| {
                     if let Ok(true) = revived {
                         self.not_empty().notify(1);
                     }

@@ -4,7 +4,7 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | constants, checksummed: see [`super::plan`] |
-//! | 128 | write side: lock u64, `tail` u64, `seen_head` u64, 24 bytes for a list node, the store's books |
+//! | 128 | write side: lock u64, `tail` u64, `seen_head` u64, a list node, the store's books |
 //! | 256 | read side: lock u64, `head` u64, 32 bytes for a list node, the index of what came back |
 //! | 384 | event count "not empty", u32: consumers sleep on it |
 //! | 512 | event count "not full", u32: producers sleep on it |
@@ -68,6 +68,7 @@ struct WriteSide {
     lock: RobustLock,
     tail: AtomicU64,
     seen_head: AtomicU64,
+    /// At +24, with its `next` at +32 of the lock: see [`Shared::locked_both`].
     node: [AtomicU64; 3],
     books: Books,
 }
@@ -82,6 +83,7 @@ struct ReadSide {
 }
 
 const _: () = {
+    assert!(std::mem::offset_of!(WriteSide, node) == 24);
     assert!(std::mem::offset_of!(Control, write) == 128);
     assert!(std::mem::offset_of!(Control, read) == 256);
     assert!(std::mem::offset_of!(Control, not_empty) == 384);
@@ -329,6 +331,22 @@ impl Shared {
             Err(Refused::Deadlock) => Err(Failed::Reentered),
         };
         caller.disarm(armed);
+        result
+    }
+
+    /// [`Shared::locked`] for the read side's lock, by the owner of the write side's. The pending slot names
+    /// one word only, so the write side's goes onto the thread's list meanwhile.
+    #[cold]
+    pub(crate) fn locked_both<R>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce() -> R,
+        after: impl FnOnce(&R),
+    ) -> Result<R, Failed> {
+        let caller = Caller::enter(&self.segment).ok_or(Failed::Unusable)?;
+        caller.link(self.tail_lock().word());
+        let result = self.locked(self.head_lock(), deadline, work, after);
+        caller.unlink(self.tail_lock().word());
         result
     }
 

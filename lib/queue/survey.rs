@@ -198,8 +198,7 @@ impl Shared {
             && (survey.more || returned.is_torn())
         {
             // Not for longer, as producers wait meanwhile: its owner may be stopped.
-            let rebuilt = self.locked(
-                self.head_lock(),
+            let rebuilt = self.locked_both(
                 Deadline::after(SHORT),
                 || self.rebuild(store, between.tail, &mut lives, &mut survey),
                 |_| {},
