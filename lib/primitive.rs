@@ -47,6 +47,12 @@ pub(crate) enum Fault {
     UnlockWithoutWake,
     /// A lock is taken without the kernel being told of it.
     UnarmedLock,
+    /// A message in the store becomes leased only after the head has moved.
+    LateLease,
+    /// The index of what came back does not say that it is being changed.
+    UntornIndex,
+    /// A free chunk is shortened before the rest of it has a header.
+    CutBeforeRest,
 }
 
 /// Whether the fault `which` is planted: always false, except in a `--cfg steadfast_faults` build
@@ -67,6 +73,9 @@ pub(crate) fn fault(which: Fault) -> bool {
         Ok("tail-before-header") => Some(Fault::TailBeforeHeader),
         Ok("unlock-without-wake") => Some(Fault::UnlockWithoutWake),
         Ok("unarmed-lock") => Some(Fault::UnarmedLock),
+        Ok("late-lease") => Some(Fault::LateLease),
+        Ok("untorn-index") => Some(Fault::UntornIndex),
+        Ok("cut-before-rest") => Some(Fault::CutBeforeRest),
         _ => None,
     });
     *chosen == Some(which)

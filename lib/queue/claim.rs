@@ -15,7 +15,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::os::clock::{Deadline, monotonic};
-use crate::primitive::fence_after_rmw;
+use crate::primitive::{Fault, fault, fence_after_rmw};
 
 use super::chunk::{self, Phase, Reason, State, at};
 use super::object::{Failed, Shared, state};
@@ -103,8 +103,13 @@ impl Shared {
         let (chunk, len) = self.named(store, place)?;
         let me = self.segment.me().bits();
         let state = State::new(Phase::Leased, Reason::Never, 1, me);
-        store.set_state(chunk, state);
+        if !fault(Fault::LateLease) {
+            store.set_state(chunk, state);
+        }
         self.ring().release::<SINGLE>(place.next);
+        if fault(Fault::LateLease) {
+            store.set_state(chunk, state);
+        }
         Ok(Held { chunk, len, state })
     }
 

@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::os::clock::monotonic;
+use crate::primitive::{Fault, fault};
 use crate::segment::Area;
 
 use super::chunk::at;
@@ -65,7 +66,7 @@ impl Returned<'_> {
         change: impl FnOnce() -> Result<R, Corrupt>,
     ) -> Result<R, Corrupt> {
         // Release and acquire: the changes of states stay between the two.
-        self.index.torn.swap(1, Ordering::AcqRel);
+        self.index.torn.swap(u32::from(!fault(Fault::UntornIndex)), Ordering::AcqRel);
         let result = change()?;
         self.index.torn.store(0, Ordering::Release);
         Ok(result)

@@ -28,6 +28,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::primitive::{Fault, fault};
 use crate::segment::Area;
 
 use super::chunk::{self, HEADER, Phase, Reason, State, at};
@@ -270,12 +271,15 @@ impl Store {
 
     /// Cuts a free chunk behind its first `units`.
     fn split(&self, chunk: Chunk, units: u32) {
+        let front = chunk::length(chunk.index, units);
+        if fault(Fault::CutBeforeRest) {
+            self.of(chunk, at::LENGTH).store(front, Ordering::Release);
+        }
         let rest = Chunk { index: chunk.index + units, units: chunk.units - units };
         self.set_state(rest, State::FREE);
         let length = chunk::length(rest.index, rest.units);
         self.of(rest, at::LENGTH).store(length, Ordering::Relaxed);
-        let length = chunk::length(chunk.index, units);
-        self.of(chunk, at::LENGTH).store(length, Ordering::Release);
+        self.of(chunk, at::LENGTH).store(front, Ordering::Release);
     }
 
     /// Visits every chunk that is not free, merging those that are, and counts anew. Only for the owner of
