@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use steadfast::{LockError, Mutex, PthreadMutex, Queue};
+use steadfast::{JoinableQueue, LockError, Mutex, PthreadMutex, Queue};
 
 use crate::message;
 use crate::support::proc::sleeps_on_a_futex;
@@ -104,7 +104,8 @@ pub type Pair = [u64; 2];
 
 /// The peer's side: one command per line, answered by `open` and, after the wait, by what came.
 /// `get Q`: `got HEX` or `error ..`; `put Q HEX`: `put`; `lock M`, `plock M`: `clean` or `died`, and
-/// the lock is released again. `visit Q`: puts a message and gets one, `got HEX` (no `open`). `hold M`, `phold M`: `held`, then `released` after one more line.
+/// the lock is released again. `lease Q`: `leased HEX ATTEMPT`, and it is acknowledged; `join Q`: `joined`.
+/// `visit Q`: puts a message and gets one, `got HEX` (no `open`). `hold M`, `phold M`: `held`, then `released` after one more line.
 pub fn play() {
     let mut line = String::new();
     // Not `lines()`, which would read ahead of the commands that take a second line.
@@ -116,6 +117,8 @@ pub fn play() {
             ["get", name] => get(name),
             ["put", name, hex] => put(name, hex),
             ["visit", name] => visit(name),
+            ["lease", name] => lease(name),
+            ["join", name] => join(name),
             ["lock", name] => lock(name),
             ["plock", name] => pthread_lock(name),
             ["hold", name] => hold(name),
@@ -158,6 +161,23 @@ fn put(name: &str, hex: &str) -> Result<String, String> {
     say("open");
     queue.put_timeout(&bytes, BOUND * 2).map_err(|error| format!("{error:?}"))?;
     Ok("put".into())
+}
+
+fn lease(name: &str) -> Result<String, String> {
+    let queue = JoinableQueue::<[u8]>::open(name).map_err(|error| error.to_string())?;
+    say("open");
+    let lease = queue.get_timeout(BOUND * 2).map_err(|error| format!("{error:?}"))?;
+    let bytes = lease.value().map_err(|error| format!("{error:?}"))?;
+    let (attempt, reason) = (lease.attempt(), lease.last_reason());
+    lease.ack().map_err(|error| format!("{error:?}"))?;
+    Ok(format!("leased {} {attempt} {reason:?}", message::hex(&bytes)))
+}
+
+fn join(name: &str) -> Result<String, String> {
+    let queue = JoinableQueue::<[u8]>::open(name).map_err(|error| error.to_string())?;
+    say("open");
+    queue.join_timeout(BOUND * 2).map_err(|error| format!("{error:?}"))?;
+    Ok("joined".into())
 }
 
 macro_rules! locker {

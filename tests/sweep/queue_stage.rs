@@ -73,6 +73,8 @@ pub struct Plan {
     pub refused: bool,
     /// A victim that dies before this one begins.
     pub earlier: Option<Earlier>,
+    /// Bytes set aside for large messages. All of them must be free at the end.
+    pub large: u64,
 }
 
 impl Plan {
@@ -91,6 +93,7 @@ impl Plan {
             thread: false,
             refused: false,
             earlier: None,
+            large: 0,
         }
     }
 }
@@ -117,6 +120,7 @@ impl QueueStage {
         let mut options = QueueOptions::new()
             .capacity(RING)
             .maxsize(plan.maxsize)
+            .large_messages(plan.large)
             .segment(SegmentOptions::new().participants(16));
         if plan.act.produces() {
             options = options.single_producer();
@@ -429,6 +433,13 @@ impl Stage for QueueStage {
         if !keeper_first {
             self.ask_keeper(lane, &mut model, 0)?;
             self.drain(&mut model, 0)?;
+        }
+        if self.plan.large > 0 {
+            let message = self.next(self.hands.queue.max_len());
+            self.hands.put(&message)?;
+            if self.hands.get()? != message {
+                return Err("the largest message is not what was put".into());
+            }
         }
         let waited = late.max(self.hands.slowest);
         let mut state = model.state()?;

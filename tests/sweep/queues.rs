@@ -41,7 +41,28 @@ pub fn all() -> Vec<Scenario> {
     all.extend(foreigners());
     all.extend(limited());
     all.extend(threads());
+    all.extend(large());
     all
+}
+
+/// Messages that lie outside the ring.
+fn large() -> Vec<Scenario> {
+    let plan = |act| Plan { large: 8192, fill: (2, 1000), ..Plan::new(act) };
+    vec![
+        scenario("large_put", false, 0, plan(Act::Put(1000))),
+        scenario(
+            "large_put_then_put",
+            false,
+            0,
+            Plan { first: First::Put, ..plan(Act::Put(2500)) },
+        ),
+        scenario("large_put_many", false, 0, plan(Act::PutMany(3, 700))),
+        scenario("large_get", false, 0, plan(Act::Get)),
+        scenario("large_producer_put", false, 0, plan(Act::ProducerPut(1000))),
+        scenario("large_reserve", false, 0, plan(Act::Reserve(1000))),
+        scenario("large_consumer_get", false, 0, plan(Act::ConsumerGet)),
+        scenario("large_peek", false, 0, plan(Act::Peek)),
+    ]
 }
 
 fn puts() -> Vec<Scenario> {

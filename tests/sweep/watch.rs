@@ -11,6 +11,7 @@ const WATCHED: usize = 32 * 1024;
 pub struct Watch {
     pid: i32,
     file: Option<File>,
+    looked: bool,
     seen: Vec<u8>,
     now: Vec<u8>,
 }
@@ -18,13 +19,14 @@ pub struct Watch {
 impl Watch {
     /// Watches process `pid`.
     pub fn new(pid: i32) -> Watch {
-        Watch { pid, file: None, seen: Vec::new(), now: vec![0; WATCHED] }
+        Watch { pid, file: None, looked: false, seen: Vec::new(), now: vec![0; WATCHED] }
     }
 
     /// Whether the bytes have changed since the last question. After a system call (`call`) the
     /// victim may have got its file only now.
     pub fn changed(&mut self, call: bool) -> bool {
-        if self.file.is_none() && call {
+        if self.file.is_none() && (call || !self.looked) {
+            self.looked = true;
             self.file = segment_of(self.pid);
         }
         let Some(file) = &self.file else { return false };

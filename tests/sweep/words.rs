@@ -1,6 +1,6 @@
 //! The words of a segment, read through its file: what a test may know of the memory's layout.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use crate::support;
@@ -26,7 +26,8 @@ pub struct Words {
 impl Words {
     /// Of the segment `name`.
     pub fn of(name: &str) -> Result<Words, String> {
-        let file = File::open(support::file(name)).map_err(|error| format!("{name}: {error}"))?;
+        let file = OpenOptions::new().read(true).write(true).open(support::file(name));
+        let file = file.map_err(|error| format!("{name}: {error}"))?;
         let mut words = Words { file, object: 0 };
         words.object = words.at(OBJECT_AT)?;
         Ok(words)
@@ -38,6 +39,12 @@ impl Words {
         let read = self.file.read_exact_at(&mut bytes, self.object + offset);
         read.map_err(|error| format!("read a word: {error}"))?;
         Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Writes the word `offset` bytes into the object, as a participant may have left it.
+    pub fn set(&self, offset: u64, word: u64) -> Result<(), String> {
+        let written = self.file.write_all_at(&word.to_ne_bytes(), self.object + offset);
+        written.map_err(|error| format!("write a word: {error}"))
     }
 
     /// Whether the lock word at `offset` names the thread `tid`.
