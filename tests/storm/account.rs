@@ -86,13 +86,18 @@ impl Account {
         }
     }
 
-    /// A consumer wrote down that it received this message.
-    pub fn receipt(&mut self, reader: &mut Reader, incarnation: u64, sequence: u64) {
+    /// A consumer wrote down that it received this message, or has acknowledged it.
+    pub fn done(&mut self, incarnation: u64, sequence: u64) {
         self.received += 1;
         if self.senders.entry(incarnation).or_default().mark(sequence) {
             self.duplicates += 1;
             self.complain(format!("message {sequence} of {incarnation} was received twice"));
         }
+    }
+
+    /// The same where a consumer gets each producer's messages in order.
+    pub fn receipt(&mut self, reader: &mut Reader, incarnation: u64, sequence: u64) {
+        self.done(incarnation, sequence);
         if let Some(last) = reader.last.insert(incarnation, sequence)
             && last >= sequence
         {

@@ -6,12 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
-use steadfast::{GetError, Queue};
+use steadfast::{GetError, JoinableQueue, Queue};
 
 use crate::ends::{Inbox, Inlet, Manner, Outlet};
 use crate::ledger::{Ledger, Mood, Seat};
 use crate::message;
 use crate::random::Random;
+use crate::work;
 
 /// The environment variable that makes this program a child: the fields of [`Job`].
 pub const JOB: &str = "STEADFAST_STORM_JOB";
@@ -19,7 +20,7 @@ pub const JOB: &str = "STEADFAST_STORM_JOB";
 /// The largest batch of a put or a get.
 pub const BATCH: u64 = 16;
 
-type Failure = Box<dyn std::error::Error>;
+pub type Failure = Box<dyn std::error::Error>;
 
 /// What a child is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +36,16 @@ pub struct Job {
     pub longest: usize,
     /// The largest batch of the round.
     pub batch: u64,
+    /// The queue is a joinable one.
+    pub work: bool,
+    /// In a PID namespace of its own.
+    pub foreign: bool,
 }
 
 impl Job {
     pub fn to_text(&self) -> String {
         format!(
-            "{} {} {} {} {} {} {} {} {}",
+            "{} {} {} {} {} {} {} {} {} {} {}",
             u8::from(self.producer),
             self.queue,
             self.ledger,
@@ -49,7 +54,9 @@ impl Job {
             self.incarnation,
             self.seed,
             self.longest,
-            self.batch
+            self.batch,
+            u8::from(self.work),
+            u8::from(self.foreign)
         )
     }
 
@@ -65,6 +72,8 @@ impl Job {
             seed: fields.next()?.parse().ok()?,
             longest: fields.next()?.parse().ok()?,
             batch: fields.next()?.parse().ok()?,
+            work: fields.next()? == "1",
+            foreign: fields.next()? == "1",
         })
     }
 }
@@ -88,13 +97,20 @@ pub fn main(job: &str) -> ExitCode {
 fn run(job: &Job) -> Result<(), Failure> {
     // nobody is left behind when the controller dies
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    if std::os::unix::process::parent_id() != job.controller {
+    if !job.foreign && std::os::unix::process::parent_id() != job.controller {
         return Ok(());
     }
     let ledger = Ledger::open(&job.ledger)?;
     let seat = ledger.seat(job.seat);
-    let queue: Queue = Queue::open(&job.queue)?;
     let random = Random::new(job.seed);
+    if job.work {
+        let queue: JoinableQueue = JoinableQueue::open(&job.queue)?;
+        return match job.producer {
+            true => work::produce(job, &queue, &ledger, &seat, random),
+            false => work::consume(job, &queue, &ledger, &seat, random),
+        };
+    }
+    let queue: Queue = Queue::open(&job.queue)?;
     match job.producer {
         true => produce(job, &queue, &ledger, &seat, random),
         false => consume(job, &queue, &ledger, &seat, random),
@@ -102,7 +118,7 @@ fn run(job: &Job) -> Result<(), Failure> {
 }
 
 /// A pause that the mood asks of this side, now and then, short enough to be no stall.
-fn pause(ledger: &Ledger, slow: Mood, random: &mut Random) {
+pub fn pause(ledger: &Ledger, slow: Mood, random: &mut Random) {
     if ledger.mood() == slow && random.percent(50) {
         thread::sleep(Duration::from_micros(random.below(300)));
     }

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use steadfast::{GetError, Queue, QueueOptions, Segment, SegmentOptions, Shutdown};
+use steadfast::{GetError, JoinableQueue, Queue, QueueOptions, Segment, SegmentOptions, Shutdown};
 
 use crate::account::Outcome;
 use crate::child::{BATCH, Job};
 use crate::herd::{Failure, Herd};
 use crate::ledger::{Ledger, Mood};
+use crate::message;
+use crate::namespace;
 use crate::pulse::{Pulse, STUCK};
 use crate::random::Random;
+use crate::work;
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ struct Plan {
     kill_consumers: bool,
     /// One producer and one consumer, each alone in its role.
     single: bool,
+    /// The second cast, see [`crate::work`].
+    work: bool,
 }
 
 impl Plan {
@@ -47,7 +52,12 @@ impl Plan {
             kill_producers: true,
             kill_consumers: true,
             single: false,
+            work: false,
         }
+    }
+
+    const fn work(title: &'static str, capacity: u64, longest: usize) -> Plan {
+        Plan { longest, batch: 4, work: true, ..Plan::everyone(title, capacity) }
     }
 }
 
@@ -62,6 +72,18 @@ const PLANS: [Plan; 7] = [
     Plan { single: true, ..Plan::everyone("single roles, 64 KiB", 64 * KIB) },
     Plan::everyone("everybody dies, 4 MiB", 4096 * KIB),
 ];
+
+const MIB: u64 = 1024 * KIB;
+
+const WORK: [Plan; 4] = [
+    Plan::work("work, up to 1 MiB each", 8 * MIB, 1 << 20),
+    Plan::work("work in 64 KiB", 64 * KIB, 1500),
+    Plan { kill_producers: false, ..Plan::work("work, only consumers die", MIB, 100_000) },
+    Plan::work(LARGEST, 64 * MIB, (8 << 20) - message::HEADER),
+];
+/// Only in a long storm.
+const LARGEST: &str = "work, up to 8 MiB each";
+const LONG: u64 = 60;
 
 /// Without deaths and stops for so long, no sleeper can owe its sleep to one of them.
 const SETTLE: Duration = Duration::from_millis(350);
@@ -105,7 +127,7 @@ impl Report {
 /// The name of the queue that exists at the moment, for whoever must clean up after us.
 pub type Current = Arc<Mutex<Option<String>>>;
 
-/// Runs all the rounds; stops at the first one that goes wrong.
+/// Runs all the rounds of both casts; stops at the first one that goes wrong.
 pub fn run(settings: &Settings, current: &Current) -> (Report, Result<(), Failure>) {
     let mut total = Report::default();
     let ledger = match Ledger::create(settings.producers + settings.consumers) {
@@ -113,21 +135,23 @@ pub fn run(settings: &Settings, current: &Current) -> (Report, Result<(), Failur
         Err(error) => return (total, Err(error.into())),
     };
     let mut random = Random::new(settings.seed);
-    let millis = settings.seconds * 1000;
-    let usual = (millis / PLANS.len() as u64).clamp(1400, 6000);
-    let rounds = (millis / usual).max(1);
-    let length = Duration::from_millis(millis / rounds);
+    let foreign = namespace::permitted();
+    if !foreign {
+        println!("storm: no right to make a PID namespace: everybody works in this one");
+    }
+    let mut all = schedule(&PLANS.iter().collect::<Vec<_>>(), settings.seconds * 1000);
+    all.extend(schedule(&work_plans(settings.seconds), settings.seconds * 500));
     let mut incarnation = 1;
-    for number in 0..rounds {
-        let plan = &PLANS[number as usize % PLANS.len()];
+    for (number, (plan, length)) in all.into_iter().enumerate() {
         let name = format!("test-{}-storm-{number}", std::process::id());
         *current.lock().expect("no panic under this lock") = Some(name.clone());
-        let mut round = Round { settings, plan, ledger: &ledger, name: &name, random: &mut random };
+        let mut round =
+            Round { settings, plan, ledger: &ledger, name: &name, random: &mut random, foreign };
         let result = round.run(length, &mut incarnation);
         let _ = Segment::unlink(&name);
         match result {
             Ok(report) => {
-                print_round(number + 1, plan, &report);
+                print_round(number as u64 + 1, plan, &report);
                 let sound = report.outcome.complaints.is_empty();
                 total.add(report);
                 if !sound {
@@ -141,6 +165,28 @@ pub fn run(settings: &Settings, current: &Current) -> (Report, Result<(), Failur
         }
     }
     (total, Ok(()))
+}
+
+/// The rounds that fit into so many milliseconds.
+fn schedule<'p>(plans: &[&'p Plan], millis: u64) -> Vec<(&'p Plan, Duration)> {
+    let usual = (millis / plans.len().max(1) as u64).clamp(1400, 6000);
+    let rounds = (millis / usual).max(1);
+    let length = Duration::from_millis(millis / rounds);
+    plans.iter().cycle().take(rounds as usize).map(|plan| (*plan, length)).collect()
+}
+
+/// The second cast's, as far as there is memory for them.
+fn work_plans(seconds: u64) -> Vec<&'static Plan> {
+    let free = rustix::fs::statvfs("/dev/shm").map_or(0, |shm| shm.f_bavail * shm.f_frsize);
+    let asked = |plan: &&Plan| plan.title != LARGEST || seconds >= LONG;
+    let fits = |plan: &&Plan| {
+        let fits = plan.capacity * 2 <= free;
+        if !fits {
+            println!("storm: not enough shared memory, skipped: {}", plan.title);
+        }
+        fits
+    };
+    WORK.iter().filter(asked).filter(fits).collect()
 }
 
 fn print_round(number: u64, plan: &Plan, report: &Report) {
@@ -158,12 +204,20 @@ fn print_round(number: u64, plan: &Plan, report: &Report) {
     );
 }
 
+/// The queue of a round.
+enum Either {
+    Plain(Queue),
+    Work(JoinableQueue),
+}
+
 struct Round<'a> {
     settings: &'a Settings,
     plan: &'a Plan,
     ledger: &'a Ledger,
     name: &'a str,
     random: &'a mut Random,
+    /// One may be in another PID namespace.
+    foreign: bool,
 }
 
 impl Round<'_> {
@@ -182,6 +236,8 @@ impl Round<'_> {
             seed: self.random.next(),
             longest: self.plan.longest,
             batch: self.plan.batch,
+            work: self.plan.work,
+            foreign: self.foreign && self.plan.work && seat == producers,
         };
         (0..producers + consumers).map(job).collect()
     }
@@ -194,7 +250,10 @@ impl Round<'_> {
         if self.plan.single {
             options = options.single_producer().single_consumer();
         }
-        let queue: Queue = Queue::create(self.name, &options)?;
+        let queue = match self.plan.work {
+            true => Either::Work(JoinableQueue::create(self.name, &options)?),
+            false => Either::Plain(Queue::create(self.name, &options)?),
+        };
         self.ledger.set_stopping(false);
         let jobs = self.jobs();
         let mut herd = Herd::start(self.ledger, jobs, *incarnation)?;
@@ -206,17 +265,31 @@ impl Round<'_> {
 
         self.ledger.set_stopping(true);
         self.leave(&mut herd, &mut pulse, true)?;
-        let discarded = queue.shutdown(Shutdown::Drain)?;
-        self.leave(&mut herd, &mut pulse, false)?;
-        if discarded != 0 {
-            return Err(format!("a draining shutdown discarded {discarded} messages").into());
-        }
-        let last = match self.plan.single {
-            true => queue.consumer()?.try_get(),
-            false => queue.try_get(),
-        };
-        if !matches!(last, Err(GetError::Closed)) {
-            return Err(format!("the drained queue gave {last:?}").into());
+        match queue {
+            Either::Plain(queue) => {
+                let discarded = queue.shutdown(Shutdown::Drain)?;
+                self.leave(&mut herd, &mut pulse, false)?;
+                if discarded != 0 {
+                    let what = format!("a draining shutdown discarded {discarded} messages");
+                    return Err(what.into());
+                }
+                let last = match self.plan.single {
+                    true => queue.consumer()?.try_get(),
+                    false => queue.try_get(),
+                };
+                if !matches!(last, Err(GetError::Closed)) {
+                    return Err(format!("the drained queue gave {last:?}").into());
+                }
+            }
+            Either::Work(queue) => {
+                pulse.restart();
+                while !work::is_done(&queue)? {
+                    self.tick(&mut herd, &mut pulse, false)?;
+                }
+                work::check_store(&queue)?;
+                queue.shutdown(Shutdown::Drain)?;
+                self.leave(&mut herd, &mut pulse, false)?;
+            }
         }
 
         *incarnation = herd.next_incarnation();

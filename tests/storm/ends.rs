@@ -26,7 +26,7 @@ impl Manner {
     }
 }
 
-fn short_wait(random: &mut Random) -> Duration {
+pub fn short_wait(random: &mut Random) -> Duration {
     Duration::from_micros(random.below(3000))
 }
 

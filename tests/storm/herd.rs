@@ -9,7 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::account::{Account, Reader};
 use crate::child::{JOB, Job};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Seat};
+use crate::namespace;
 
 pub type Failure = Box<dyn std::error::Error>;
 
@@ -20,6 +21,17 @@ struct Occupant {
     stopped_until: Option<Instant>,
     reader: Reader,
     left: bool,
+}
+
+impl Occupant {
+    /// Books a consumer's receipts; tells how many there are.
+    fn book(&mut self, account: &mut Account, seat: &Seat) -> u64 {
+        let (reader, work) = (&mut self.reader, self.job.work);
+        seat.drain(|from, number| match work {
+            true => account.done(from, number),
+            false => account.receipt(reader, from, number),
+        })
+    }
 }
 
 /// All the children of a round.
@@ -59,7 +71,12 @@ impl<'a> Herd<'a> {
         job.incarnation = self.next_incarnation;
         self.next_incarnation += 1;
         self.ledger.seat(job.seat).clear();
-        let process = Command::new(std::env::current_exe()?).env(JOB, job.to_text()).spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(JOB, job.to_text());
+        let process = match job.foreign {
+            true => namespace::in_new_one(|| command.spawn())?,
+            false => command.spawn()?,
+        };
         Ok(Occupant { job, process, stopped_until: None, reader: Reader::default(), left: false })
     }
 
@@ -87,8 +104,7 @@ impl<'a> Herd<'a> {
             if occupant.job.producer {
                 puts += if occupant.left { 0 } else { seat.committed() };
             } else {
-                let (account, reader) = (&mut self.account, &mut occupant.reader);
-                self.settled += seat.drain(|from, number| account.receipt(reader, from, number));
+                self.settled += occupant.book(&mut self.account, &seat);
             }
         }
         self.settled + puts
@@ -115,16 +131,16 @@ impl<'a> Herd<'a> {
     /// Books what a child that is gone has left in its seat.
     fn settle(&mut self, seat: usize, killed: bool) {
         let occupant = &mut self.occupants[seat];
-        let (job, ledger) = (&occupant.job, self.ledger.seat(seat));
+        let ledger = self.ledger.seat(seat);
         occupant.left = true;
-        if job.producer {
+        if occupant.job.producer {
+            let job = &occupant.job;
             self.settled += ledger.committed();
             self.producer_kills += u64::from(killed);
             self.account.producer_ended(job.incarnation, ledger.committed(), ledger.intended());
             return;
         }
-        let (account, reader) = (&mut self.account, &mut occupant.reader);
-        self.settled += ledger.drain(|from, number| account.receipt(reader, from, number));
+        self.settled += occupant.book(&mut self.account, &ledger);
         if killed {
             self.consumer_kills += 1;
             self.account.consumer_killed(ledger.in_get());

@@ -4,7 +4,7 @@
 //! What must hold: no message twice, none damaged, each consumer sees each producer's messages in
 //! order, a put that returned is received unless a consumer was killed in the get that took it (one
 //! get per killed consumer), a put under way when its producer was killed is in as a whole or not at
-//! all, and nothing stands still. Run it for longer with `scripts/storm --seconds 600`.
+//! all, and nothing stands still. A second cast does the same to a joinable queue (see [`work`]). Run it for longer with `scripts/storm --seconds 600`.
 
 mod account;
 mod child;
@@ -13,8 +13,10 @@ mod ends;
 mod herd;
 mod ledger;
 mod message;
+mod namespace;
 mod pulse;
 mod random;
+mod work;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -24,7 +26,7 @@ use controller::{Current, Report, Settings};
 
 const USAGE: &str = "\
 Usage: storm [--seconds N] [--producers P] [--consumers C] [--seed S]
-  --seconds N    how long (10)
+  --seconds N    how long (10); half as long again with a joinable queue
   --producers P  at a time (3)
   --consumers C  at a time (3)
   --seed S       the same decisions as the run that printed it (random)
@@ -103,7 +105,7 @@ fn storm(settings: &Settings) -> ExitCode {
     let Settings { seconds, producers, consumers, seed } = settings;
     println!("storm: {seconds} s, {producers} producers, {consumers} consumers, --seed {seed}");
     let current: Current = Arc::new(Mutex::new(None));
-    watchdog(Duration::from_secs(seconds + 60 + seconds / 2), current.clone());
+    watchdog(Duration::from_secs(seconds * 2 + 60 + seconds / 2), current.clone());
     let (report, result) = controller::run(settings, &current);
     print_total(&report);
     match result {
