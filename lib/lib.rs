@@ -75,8 +75,8 @@ pub use segment::{
 };
 #[cfg(not(all(test, loom)))]
 pub use sync::{
-    Futex, LockError, Mutex, MutexGuard, Pthread, PthreadMutex, PthreadMutexGuard, RobustMutex,
-    Shareable,
+    Futex, LockError, Mutex, MutexGuard, Pthread, PthreadMutex, PthreadMutexGuard, RawLock,
+    RobustMutex, Shareable,
 };
 
 // The models, in tests with `--cfg loom`: the lock, the event count and the ring, on a machine of their

@@ -135,7 +135,7 @@ impl Shared {
         kind: Kind,
         options: &QueueOptions,
     ) -> Result<Shared, SegmentError> {
-        let plan = Plan::new(options, kind == Kind::JoinableQueue);
+        let plan = plan(name, kind, options)?;
         let init = |area: &Area| {
             plan.write(area);
             Ok(())
@@ -152,7 +152,7 @@ impl Shared {
         kind: Kind,
         options: &QueueOptions,
     ) -> Result<Shared, SegmentError> {
-        let plan = Plan::new(options, kind == Kind::JoinableQueue);
+        let plan = plan(name, kind, options)?;
         let init = |area: &Area| {
             plan.write(area);
             Ok(())
@@ -379,6 +379,12 @@ impl Shared {
         self.not_full().notify_all();
         self.all_done().notify_all();
     }
+}
+
+/// The plan of a new queue.
+fn plan(name: &str, kind: Kind, options: &QueueOptions) -> Result<Plan, SegmentError> {
+    let invalid = |what| SegmentError::InvalidArgument { name: name.to_owned(), what };
+    Plan::new(options, kind == Kind::JoinableQueue).map_err(invalid)
 }
 
 /// Unlocks when the work under the lock panics. It has no reason to, but a lock that a living thread

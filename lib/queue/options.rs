@@ -55,14 +55,14 @@ impl QueueOptions {
         }
     }
 
-    /// At most so many messages at a time; 0 = only the bytes limit.
+    /// At most so many messages at a time, up to 2147483647; 0 = only the bytes limit.
     pub fn maxsize(mut self, messages: usize) -> QueueOptions {
         self.maxsize = messages;
         self
     }
 
     /// Room for so many bytes of messages, each with 8 bytes of header and rounded up to 8. Rounded up
-    /// to a power of two from 4 KiB to 8 GiB; the memory is reserved when the queue is made. The
+    /// to a power of two, from 4 KiB; above 8 GiB is an error. The memory is reserved when the queue is made. The
     /// largest message has half of it.
     pub fn capacity(mut self, bytes: u64) -> QueueOptions {
         self.capacity = bytes;

@@ -23,6 +23,8 @@ const JOINABLE: u64 = 4;
 const MOST_UNITS: u64 = 1 << 20;
 /// The smallest unit, as a power of two: a cache line.
 const LEAST_SHIFT: u32 = 6;
+/// Messages of the largest maxsize, as in Python's `multiprocessing`.
+const MAX_MAXSIZE: u64 = 2_147_483_647;
 /// Bytes of the largest store.
 const MAX_STORE: u64 = 1 << 36;
 /// The largest message that goes into the ring where there is a store too.
@@ -53,13 +55,24 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(options: &QueueOptions, joinable: bool) -> Plan {
-        let maxsize =
-            u64::try_from(options.maxsize).unwrap_or(u64::MAX).min(u64::from(u32::MAX) / 2);
+    /// The plan of a new queue, or what it cannot have.
+    pub(crate) fn new(options: &QueueOptions, joinable: bool) -> Result<Plan, &'static str> {
+        if options.maxsize as u64 > MAX_MAXSIZE {
+            return Err("a maxsize above 2147483647 messages is more than a queue counts");
+        }
+        if options.capacity > if joinable { MAX_STORE } else { MAX_CAPACITY } {
+            return Err(match joinable {
+                true => "a joinable queue has at most 64 GiB",
+                false => "a queue's ring has at most 8 GiB",
+            });
+        }
+        if options.large > MAX_STORE {
+            return Err("at most 64 GiB can be set aside for large messages");
+        }
         let capacity = options.capacity.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
         let mut plan = Plan {
             ring_bytes: capacity,
-            maxsize: maxsize as u32,
+            maxsize: options.maxsize as u32,
             single_producer: options.single_producer,
             single_consumer: options.single_consumer,
             joinable,
@@ -77,7 +90,7 @@ impl Plan {
             let most = plan.store_bytes.min(MAX_STORE) >> shift(plan.store_bytes);
             plan.ring_bytes = (most * 2 * UNIT as u64).next_power_of_two().max(MIN_CAPACITY);
         }
-        plan.lay_out()
+        Ok(plan.lay_out())
     }
 
     /// Fills in what follows from the first seven numbers.
@@ -146,7 +159,7 @@ impl Plan {
         let sane = ring_bytes.is_power_of_two()
             && (MIN_CAPACITY..=MAX_CAPACITY).contains(&ring_bytes)
             && store_bytes <= MAX_STORE
-            && maxsize <= u64::from(u32::MAX) / 2;
+            && maxsize <= MAX_MAXSIZE;
         if !sane {
             return Err("the queue's ring is not within its object");
         }
@@ -193,9 +206,9 @@ mod tests {
 
     #[test]
     fn laying_out_twice_changes_nothing() {
-        for (bytes, joinable) in [(0, false), (1, false), (5 << 20, true), (1 << 40, true)] {
+        for (bytes, joinable) in [(0, false), (1, false), (5 << 20, true), (MAX_STORE, true)] {
             let options = QueueOptions::new().capacity(1 << 20).large_messages(bytes);
-            let plan = Plan::new(&options, joinable);
+            let plan = Plan::new(&options, joinable).unwrap();
             assert_eq!(plan.lay_out(), plan);
             assert!(plan.ring_bytes.is_power_of_two() && plan.ring_bytes <= MAX_CAPACITY);
         }

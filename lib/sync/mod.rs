@@ -15,6 +15,6 @@ mod shareable;
 pub(crate) use caller::Caller;
 pub use futex_lock::Futex;
 pub use lock_error::LockError;
-pub use mutex::{Mutex, MutexGuard, PthreadMutex, PthreadMutexGuard, RobustMutex};
+pub use mutex::{Mutex, MutexGuard, PthreadMutex, PthreadMutexGuard, RawLock, RobustMutex};
 pub use pthread_lock::Pthread;
 pub use shareable::Shareable;

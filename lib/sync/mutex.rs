@@ -93,7 +93,8 @@ enum Verdict {
     Segment(Box<SegmentError>),
 }
 
-/// The two kinds of lock behind one interface.
+/// The two kinds of lock behind one interface: name it to write code for both, as in
+/// `fn sell<L: RawLock>(tickets: &RobustMutex<u32, L>)`. It cannot be implemented outside.
 pub trait RawLock: 'static {
     /// The kind of segment it makes.
     #[doc(hidden)]

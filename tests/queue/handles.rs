@@ -86,7 +86,7 @@ fn odd_options_are_rounded() {
         assert_eq!(queue.try_get().unwrap(), b"x");
     }
     let name = Name::new("absurd");
-    let queue = Queue::<[u8]>::create(&name, &small().maxsize(usize::MAX)).unwrap();
+    let queue = Queue::<[u8]>::create(&name, &small().maxsize(2_147_483_647)).unwrap();
     queue.try_put(b"x").unwrap();
     assert!(!queue.is_full().unwrap());
 }
@@ -216,4 +216,24 @@ fn the_handles_may_be_sent_and_shared() {
     shared::<Queue<String>>();
     sent::<steadfast::Producer<[u8]>>();
     sent::<steadfast::Consumer<[u8]>>();
+}
+
+#[test]
+fn what_a_queue_cannot_have_is_an_error_and_not_something_else() {
+    let name = Name::new("too-much");
+    let gib = 1_u64 << 30;
+    for options in [
+        small().maxsize(1 << 31),
+        small().maxsize(usize::MAX),
+        small().capacity(8 * gib + 1),
+        small().capacity(u64::MAX),
+        small().large_messages(64 * gib + 1),
+    ] {
+        let error = Queue::<[u8]>::create(&name, &options).unwrap_err();
+        assert!(matches!(error, steadfast::SegmentError::InvalidArgument { .. }), "{error}");
+    }
+    let options = small().capacity(64 * gib + 1);
+    let error = steadfast::JoinableQueue::<[u8]>::create(&name, &options).unwrap_err();
+    assert!(matches!(error, steadfast::SegmentError::InvalidArgument { .. }), "{error}");
+    assert!(!name.file().exists());
 }
