@@ -221,3 +221,15 @@ fn it_ends_as_it_was_asked_to() {
     }
     consumer(&["-q", "x", "--jobs", "2"]).finish().code(2);
 }
+
+#[test]
+fn an_xargs_whose_consumers_are_killed_all_along_does_every_job() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/crash-proof-xargs");
+    let programs = Path::new(env!("CARGO_BIN_EXE_consumer")).parent().unwrap();
+    let (folder, programs) = (Folder::new("xargs"), programs.display());
+    let command = format!("TMPDIR=$PWD exec '{script}' 40 '{programs}'");
+    let end = support::shell(&command, &folder.0).finish().code(0);
+    assert!(end.text().contains("jobs done              40 of 40"), "{}", end.text());
+    // It removes what it made.
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+}
