@@ -22,9 +22,12 @@
 //! | [`Queue`] | bounded, first in first out, any number of producers and consumers |
 //! | [`JoinableQueue`], [`Lease`] | the same for work: acknowledged, handed out again when a consumer dies |
 //! | [`Producer`], [`Consumer`] | a side that one process has alone: no lock, messages in place |
+//! | [`ReadyFd`] | tells `epoll` and other event loops that there is something to get |
 //! | [`Mutex`] | a value behind a robust lock: says when its owner died |
 //! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
 //! | [`Segment`] | the shared memory itself: create, open, list, clean up |
+//!
+//! With the feature `tokio` queues have asynchronous operations too: `put_async`, `get_async`, `join_async`.
 //!
 //! # Layers
 //! `os` (the kernel, one object per file) -> `segment` (named memory with a checked header) -> `sync`
@@ -65,8 +68,8 @@ pub use os::sigbus::guard_against_truncation;
 #[cfg(not(all(test, loom)))]
 pub use queue::{
     Batch, Consumer, DeadLetter, GetError, JoinError, JoinableQueue, Lease, LeaseError, NotClosed,
-    Producer, PutError, Queue, QueueOptions, Reason, Shutdown, View, WriteGuard, from_bytes,
-    to_bytes,
+    Producer, PutError, Queue, QueueOptions, ReadyFd, Reason, Shutdown, View, WriteGuard,
+    from_bytes, to_bytes,
 };
 #[cfg(not(all(test, loom)))]
 pub use segment::{

@@ -54,7 +54,7 @@ use super::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct JoinableQueue<T: Message + ?Sized = [u8]> {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     closed: bool,
     kind: PhantomData<fn(&T) -> T::Owned>,
 }

@@ -39,6 +39,7 @@ use super::plan::{Plan, RING};
 use super::record::UNIT;
 use super::returned::{Index, Returned};
 use super::ring::{Corrupt, Ring};
+use super::source::{Source, Sources};
 use super::spin::Spin;
 use super::store::{Books, Store};
 use super::survey::LastSurvey;
@@ -127,6 +128,8 @@ pub(crate) struct Shared {
     pub(crate) put_spin: Spin,
     /// What this process knows of its last look for the dead.
     pub(crate) last_survey: LastSurvey,
+    /// Who waits here without a thread of their own.
+    pub(super) sources: Sources,
 }
 
 impl Shared {
@@ -185,6 +188,7 @@ impl Shared {
             get_spin: Spin::new(),
             put_spin: Spin::new(),
             last_survey: LastSurvey::default(),
+            sources: Source::all(),
             segment: segment.clone(),
         };
         let caller = Caller::enter(&shared.segment).ok_or_else(|| shared.segment.unusable())?;

@@ -61,7 +61,8 @@ impl<T: Message + ?Sized> Producer<T> {
         Ok(Producer { shared, _role: role, kind: PhantomData })
     }
 
-    fn put_until(&mut self, item: &T, deadline: Deadline) -> Result<(), PutError> {
+    /// The caller has the handle to itself.
+    pub(super) fn put_as_owner(&self, item: &T, deadline: Deadline) -> Result<(), PutError> {
         if T::IS_BYTES {
             return self.shared.put_one_alone(item.bytes(), deadline);
         }
@@ -74,7 +75,7 @@ impl<T: Message + ?Sized> Producer<T> {
     /// # Errors
     /// As [`crate::Queue::put`].
     pub fn put(&mut self, item: &T) -> Result<(), PutError> {
-        self.put_until(item, Deadline::Never)
+        self.put_as_owner(item, Deadline::Never)
     }
 
     /// As [`crate::Queue::try_put`].
@@ -82,7 +83,7 @@ impl<T: Message + ?Sized> Producer<T> {
     /// # Errors
     /// As [`crate::Queue::try_put`].
     pub fn try_put(&mut self, item: &T) -> Result<(), PutError> {
-        self.put_until(item, Deadline::Now)
+        self.put_as_owner(item, Deadline::Now)
     }
 
     /// As [`crate::Queue::put_timeout`].
@@ -90,7 +91,7 @@ impl<T: Message + ?Sized> Producer<T> {
     /// # Errors
     /// As [`crate::Queue::put_timeout`].
     pub fn put_timeout(&mut self, item: &T, timeout: Duration) -> Result<(), PutError> {
-        self.put_until(item, Deadline::after(timeout)).map_err(timed_out_put)
+        self.put_as_owner(item, Deadline::after(timeout)).map_err(timed_out_put)
     }
 
     fn put_many_until<B: Borrow<T>>(
@@ -178,7 +179,8 @@ impl<T: Message + ?Sized> Consumer<T> {
         Ok(Consumer { shared, _role: role, kind: PhantomData })
     }
 
-    fn get_until(&mut self, deadline: Deadline) -> Result<T::Owned, GetError> {
+    /// The caller has the handle to itself.
+    pub(super) fn get_as_owner(&self, deadline: Deadline) -> Result<T::Owned, GetError> {
         T::decoded(|bytes| self.shared.take_one_alone(bytes, deadline))?
             .map_err(GetError::Deserialize)
     }
@@ -188,7 +190,7 @@ impl<T: Message + ?Sized> Consumer<T> {
     /// # Errors
     /// As [`crate::Queue::get`].
     pub fn get(&mut self) -> Result<T::Owned, GetError> {
-        self.get_until(Deadline::Never)
+        self.get_as_owner(Deadline::Never)
     }
 
     /// As [`crate::Queue::try_get`].
@@ -196,7 +198,7 @@ impl<T: Message + ?Sized> Consumer<T> {
     /// # Errors
     /// As [`crate::Queue::try_get`].
     pub fn try_get(&mut self) -> Result<T::Owned, GetError> {
-        self.get_until(Deadline::Now)
+        self.get_as_owner(Deadline::Now)
     }
 
     /// As [`crate::Queue::get_timeout`].
@@ -204,7 +206,7 @@ impl<T: Message + ?Sized> Consumer<T> {
     /// # Errors
     /// As [`crate::Queue::get_timeout`].
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T::Owned, GetError> {
-        self.get_until(Deadline::after(timeout)).map_err(timed_out_get)
+        self.get_as_owner(Deadline::after(timeout)).map_err(timed_out_get)
     }
 
     fn get_many_until(

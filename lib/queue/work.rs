@@ -75,24 +75,31 @@ impl Shared {
         self.has_message() || self.returned().is_some_and(|returned| returned.count() > 0)
     }
 
+    /// Whether every message is done. No, as far as this call can tell, if somebody is stopped.
+    pub(super) fn is_done(&self, deadline: Deadline) -> Result<bool, JoinError> {
+        // As long as there is something to be handed out, there is no need to count.
+        if self.state() == state::POISONED {
+            let what = "another participant found it corrupt";
+            return Err(self.join_error(Failed::Corrupt(what)));
+        }
+        let left = self.state() < state::NOW && self.has_work();
+        let surveyed = match left {
+            true => self.survey_for_sleeper(deadline).map(|_| false),
+            false => self.survey(deadline).map(|survey| survey.unfinished == 0),
+        };
+        match surveyed {
+            Ok(done) => Ok(done),
+            Err(Failed::Stuck) => Ok(false),
+            Err(failed) => Err(self.join_error(failed)),
+        }
+    }
+
     /// See [`crate::JoinableQueue::join`].
     pub(super) fn join(&self, deadline: Deadline) -> Result<(), JoinError> {
         loop {
             let key = self.all_done().prepare();
-            // As long as there is something to be handed out, there is no need to count.
-            if self.state() == state::POISONED {
-                let what = "another participant found it corrupt";
-                return Err(self.join_error(Failed::Corrupt(what)));
-            }
-            let left = self.state() < state::NOW && self.has_work();
-            let surveyed = match left {
-                true => self.survey_for_sleeper(deadline).map(|_| false),
-                false => self.survey(deadline).map(|survey| survey.unfinished == 0),
-            };
-            match surveyed {
-                Ok(true) => return Ok(()),
-                Ok(false) | Err(Failed::Stuck) => {}
-                Err(failed) => return Err(self.join_error(failed)),
+            if self.is_done(deadline)? {
+                return Ok(());
             }
             let Some(nap) = deadline.nap(BACKSTOP) else { return Err(JoinError::TimedOut) };
             self.all_done().wait(key, nap);

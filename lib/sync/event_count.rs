@@ -27,6 +27,13 @@
 //! A caller killed between a and e leaves its sleepers to their time-out: every sleep has one. A dead
 //! sleeper leaves at most one needless wake.
 //!
+//! # Sleeping for others
+//! A process's watcher sleeps on many event counts for many tasks. Each task announces itself (1 to 3); then
+//! the watcher sleeps with a key of its own, taken before the task was entered in its books, or after which
+//! it looks at the state itself. So 4 holds for the task: a call after its line 1 changes the word or finds the
+//! watcher. Where everybody in the books was called already, the key is taken without a mark
+//! ([`EventCount::now`]): callers then need no system call.
+//!
 //! Source: Vyukov's event count; the names follow folly's and rayon's.
 
 use std::time::Duration;
@@ -57,12 +64,42 @@ impl EventCount {
         unsafe { &*word.cast::<EventCount>() }
     }
 
+    /// An event count in private memory.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) const fn new() -> EventCount {
+        EventCount { word: AtomicU32::new(0) }
+    }
+
+    /// This event count, for a sleep on several: see [`futex::wait_any`].
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn held(&self, key: Key) -> futex::Held {
+        futex::Held::new(&self.word, key.0)
+    }
+
     /// Announces that the calling thread may sleep. Look at the state once more, then
     /// [`EventCount::wait`].
     pub(crate) fn prepare(&self) -> Key {
         let key = self.word.fetch_or(SLEEPERS, Ordering::SeqCst) | SLEEPERS;
         fence_after_rmw();
         Key(key)
+    }
+
+    /// A key that announces nobody, for a sleep that only those end who announce themselves.
+    pub(crate) fn now(&self) -> Key {
+        Key(self.word.load(Ordering::SeqCst))
+    }
+
+    /// As [`EventCount::prepare`], for one who has a key: nothing needs to be done if it is still right.
+    pub(crate) fn prepare_again(&self, key: Option<Key>) -> Key {
+        match key {
+            Some(key) if key.0 & SLEEPERS != 0 && key.0 == self.now().0 => key,
+            _ => self.prepare(),
+        }
+    }
+
+    /// Whether sleepers were called after `key` was taken.
+    pub(crate) fn was_called_after(&self, key: Key) -> bool {
+        (self.now().0 ^ key.0) & !SLEEPERS != 0
     }
 
     /// Sleeps until called after `key` was taken, or until `timeout` has passed.
