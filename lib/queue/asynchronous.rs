@@ -54,6 +54,25 @@ async fn getting<R>(
 ///   queue's lock, a poll that finds a message or room may take 0.1 s (with large messages 0.2 s) before it
 ///   gives up until later.
 /// * In a forked child a future fails with `Forked`.
+///
+/// ```
+/// use std::time::Duration;
+/// use steadfast::{Queue, QueueOptions};
+///
+/// # let name = format!("doc-async-{}", std::process::id());
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let jobs: Queue = Queue::open_or_create(&name, &QueueOptions::new())?;
+/// jobs.put_async(b"paint the fence").await?;
+/// tokio::select! {
+///     job = jobs.get_async() => assert_eq!(job?, b"paint the fence"),
+///     () = tokio::time::sleep(Duration::from_secs(1)) => println!("nothing to do"),
+/// }
+/// # steadfast::Segment::unlink(&name)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl<T: Message + ?Sized> Queue<T> {
     /// [`Queue::put`], without keeping the thread while it waits for room.
     ///

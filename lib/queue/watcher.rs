@@ -11,7 +11,7 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ static WATCHERS: PerProcess<Mutex<Vec<Arc<Watcher>>>> = PerProcess::new();
 struct Watcher {
     control: EventCount,
     books: Mutex<Books>,
+    /// How many sources it has, the new ones included.
+    sources: AtomicUsize,
     /// Whether the kernel was found not to sleep on several words.
     naps: AtomicBool,
 }
@@ -50,9 +52,7 @@ struct Watcher {
 struct Books {
     /// Whether the thread runs.
     runs: bool,
-    /// How many sources it has, the new ones included.
-    sources: usize,
-    /// Those that it has not seen yet.
+    /// Sources that it has not seen yet.
     new: Vec<Arc<Source>>,
 }
 
@@ -70,6 +70,7 @@ pub(super) fn adopt(source: &Arc<Source>) -> io::Result<()> {
     let watcher = Arc::new(Watcher {
         control: EventCount::new(),
         books: Mutex::default(),
+        sources: AtomicUsize::new(0),
         naps: AtomicBool::new(false),
     });
     watcher.adopt(source)?;
@@ -94,16 +95,18 @@ impl Watcher {
 
     /// Takes a source, if there is a place for it, and makes sure that the thread runs and sees it.
     fn adopt(self: &Arc<Watcher>, source: &Arc<Source>) -> io::Result<bool> {
-        let mut books = self.books();
-        if books.sources >= MOST && !self.naps.load(Ordering::Relaxed) {
+        // One adopts at a time.
+        let full = self.sources.load(Ordering::Relaxed) >= MOST;
+        if full && !self.naps.load(Ordering::Relaxed) {
             return Ok(false);
         }
+        let mut books = self.books();
         if !books.runs {
             let watcher = Arc::clone(self);
             spawn_quiet(NAME, move || watcher.run())?;
             books.runs = true;
         }
-        books.sources += 1;
+        self.sources.fetch_add(1, Ordering::Relaxed);
         books.new.push(Arc::clone(source));
         drop(books);
         self.control.notify(1);
@@ -113,13 +116,11 @@ impl Watcher {
     fn run(&self) {
         let (mut sources, mut words, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         let mut next_backstop = Instant::now() + BACKSTOP;
-        let mut gone = 0;
         let mut idle_since = None;
         let mut woken = false;
         loop {
             let control = self.control.prepare();
             let mut books = self.books();
-            books.sources -= std::mem::take(&mut gone);
             sources.append(&mut books.new);
             let now = Instant::now();
             if !sources.is_empty() {
@@ -147,7 +148,7 @@ impl Watcher {
                     true
                 }
                 Watch::Forget => {
-                    gone += 1;
+                    self.sources.fetch_sub(1, Ordering::Relaxed);
                     false
                 }
             });

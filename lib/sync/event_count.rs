@@ -64,42 +64,12 @@ impl EventCount {
         unsafe { &*word.cast::<EventCount>() }
     }
 
-    /// An event count in private memory.
-    #[cfg(not(all(test, loom)))]
-    pub(crate) const fn new() -> EventCount {
-        EventCount { word: AtomicU32::new(0) }
-    }
-
-    /// This event count, for a sleep on several: see [`futex::wait_any`].
-    #[cfg(not(all(test, loom)))]
-    pub(crate) fn held(&self, key: Key) -> futex::Held {
-        futex::Held::new(&self.word, key.0)
-    }
-
     /// Announces that the calling thread may sleep. Look at the state once more, then
     /// [`EventCount::wait`].
     pub(crate) fn prepare(&self) -> Key {
         let key = self.word.fetch_or(SLEEPERS, Ordering::SeqCst) | SLEEPERS;
         fence_after_rmw();
         Key(key)
-    }
-
-    /// A key that announces nobody, for a sleep that only those end who announce themselves.
-    pub(crate) fn now(&self) -> Key {
-        Key(self.word.load(Ordering::SeqCst))
-    }
-
-    /// As [`EventCount::prepare`], for one who has a key: nothing needs to be done if it is still right.
-    pub(crate) fn prepare_again(&self, key: Option<Key>) -> Key {
-        match key {
-            Some(key) if key.0 & SLEEPERS != 0 && key.0 == self.now().0 => key,
-            _ => self.prepare(),
-        }
-    }
-
-    /// Whether sleepers were called after `key` was taken.
-    pub(crate) fn was_called_after(&self, key: Key) -> bool {
-        (self.now().0 ^ key.0) & !SLEEPERS != 0
     }
 
     /// Sleeps until called after `key` was taken, or until `timeout` has passed.
@@ -157,5 +127,37 @@ impl EventCount {
     #[inline]
     pub(crate) fn has_sleepers(&self) -> bool {
         self.word.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+}
+
+/// For the watcher, which sleeps for others.
+#[cfg(not(all(test, loom)))]
+impl EventCount {
+    /// An event count in private memory.
+    pub(crate) const fn new() -> EventCount {
+        EventCount { word: AtomicU32::new(0) }
+    }
+
+    /// This event count, for a sleep on several: see [`futex::wait_any`].
+    pub(crate) fn held(&self, key: Key) -> futex::Held {
+        futex::Held::new(&self.word, key.0)
+    }
+
+    /// A key that announces nobody, for a sleep that only those end who announce themselves.
+    pub(crate) fn now(&self) -> Key {
+        Key(self.word.load(Ordering::SeqCst))
+    }
+
+    /// As [`EventCount::prepare`], for one who has a key: nothing needs to be done if it is still right.
+    pub(crate) fn prepare_again(&self, key: Option<Key>) -> Key {
+        match key {
+            Some(key) if key.0 & SLEEPERS != 0 && key.0 == self.now().0 => key,
+            _ => self.prepare(),
+        }
+    }
+
+    /// Whether sleepers were called after `key` was taken.
+    pub(crate) fn was_called_after(&self, key: Key) -> bool {
+        (self.now().0 ^ key.0) & !SLEEPERS != 0
     }
 }

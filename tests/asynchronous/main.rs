@@ -9,6 +9,7 @@ mod deaths;
 mod descriptors;
 mod forked;
 mod processes;
+mod readme;
 mod watcher;
 
 use std::future::Future;

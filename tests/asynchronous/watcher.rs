@@ -68,7 +68,8 @@ fn tasks_on_300_queues() {
 /// Child: more queues than one watcher can sleep on.
 pub fn many_queues(_: &[String]) {
     tasks_on_300_queues();
-    assert!((1..=3).contains(&watchers()), "{} watchers", watchers());
+    // One more than needed, if a place became free just too late.
+    assert!((1..=4).contains(&watchers()), "{} watchers", watchers());
     child::tell("done");
 }
 
@@ -76,7 +77,8 @@ pub fn many_queues(_: &[String]) {
 pub fn without_waitv(_: &[String]) {
     forbid_waitv();
     tasks_on_300_queues();
-    assert!((1..=3).contains(&watchers()), "{} watchers", watchers());
+    // One more than needed, if a place became free just too late.
+    assert!((1..=4).contains(&watchers()), "{} watchers", watchers());
     let (_name, queue) = numbers("ended", &small());
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(block_on(queue.get_async()).is_err()));
