@@ -84,7 +84,15 @@ impl Running {
             .env("STEADFAST_ATTEMPT", lease.attempt().to_string())
             .env("STEADFAST_SEQUENCE", lease.sequence().to_string());
         let program = command.get_program().display().to_string();
-        let (common, ended, warden) = (Arc::clone(common), ended.clone(), Warden::start()?);
+        let warden = match Warden::start() {
+            Ok(warden) => warden,
+            Err(error) => {
+                // If that fails too, the item comes back when this program ends.
+                let _ = lease.release();
+                return Err(error);
+            }
+        };
+        let (common, ended) = (Arc::clone(common), ended.clone());
         let (leash, deadline) = (warden.leash(), Deadline::after(args.exec_timeout));
         let job = Job { common, id, lease, item: Arc::new(item), program, warden };
         thread::Builder::new().name("job".into()).spawn(move || {
@@ -108,7 +116,13 @@ impl Job {
     fn run(self, command: Command, feeds: bool) -> Ended {
         let (start, clock) = (SystemTime::now(), Instant::now());
         let status = match self.warden.spawn(command) {
-            Ok(Some(child)) => wait(child, feeds.then_some(&self.item)),
+            Ok(Some(child)) => {
+                let status = wait(child, feeds.then_some(&self.item));
+                if status.is_err() {
+                    self.warden.leash().cut();
+                }
+                status
+            }
             Ok(None) => Err(io::ErrorKind::Interrupted.into()),
             Err(error) if is_of_item(&error) => Err(error),
             Err(error) => return self.cannot(&error),

@@ -58,8 +58,12 @@ impl<W: Write> Output<W> {
                 self.buffer.extend_from_slice(terminator);
             }
             Style::Frames => {
-                // Lossless: the longest message of a queue is far below 4 GiB.
-                self.buffer.extend_from_slice(&(item.len() as u32).to_le_bytes());
+                let Ok(length) = u32::try_from(item.len()) else {
+                    let what = "an item of 4 GiB or more is too long for a frame";
+                    let error = io::Error::new(ErrorKind::InvalidInput, what);
+                    return Err(WriteError { error, lost: 1 });
+                };
+                self.buffer.extend_from_slice(&length.to_le_bytes());
                 self.buffer.extend_from_slice(item);
             }
             Style::Told(prefix) => {

@@ -14,8 +14,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the warden does. Signals that are sent to its group do not end it, but for SIGKILL.
-const WATCH: &str = "trap '' HUP INT QUIT TERM; read -r line; kill -KILL 0";
+/// What the warden does. Signals that are sent to its group, also by a terminal that the command wants to read,
+/// neither end nor stop it, but for SIGKILL and SIGSTOP.
+const WATCH: &str = "trap '' HUP INT QUIT TERM TSTP TTIN TTOU; read -r line; kill -KILL 0";
 
 /// The warden of one command.
 pub struct Warden {

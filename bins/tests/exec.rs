@@ -216,7 +216,13 @@ fn it_ends_as_it_was_asked_to() {
     producer(&["-q", &plain, "--create", "a"], Stdin::Empty).finish().code(0);
     let end = consumer(&["-q", &plain, "--exec", "true"]).finish().code(6);
     end.says("--exec needs a joinable one").says("--create --joinable");
-    for wrong in [&["--frames"][..], &["--hash"], &["--batch", "2"], &["--resume"]] {
+    let made = Name::new("made");
+    let args = ["-q", &made, "--create", "--max-deliveries", "2", "--drain", "--exec", "true"];
+    consumer(&args).finish().code(0);
+    assert!(made.joinable().is_empty().unwrap());
+    for wrong in
+        [&["--frames"][..], &["--hash"], &["--delay", "1s"], &["--batch", "2"], &["--resume"]]
+    {
         consumer(&[&["-q", "x"], wrong, &["--exec", "true"]].concat()).finish().code(2);
     }
     consumer(&["-q", "x", "--jobs", "2"]).finish().code(2);
