@@ -337,7 +337,13 @@ fn choose(course: &Course, route: &Route, effort: Effort) -> Vec<Point> {
     let mut points: Vec<Point> = match course {
         Course::Changes => {
             let calls = path.calls.iter().flat_map(|&call| [call, call + 1]);
-            let changes = path.changes.iter().map(|&change| change + 1);
+            let mut times: HashMap<u64, usize> = HashMap::new();
+            let changes = path.changes.iter().filter(|&&change| {
+                let count = times.entry(path.steps[change]).or_default();
+                *count += 1;
+                *count <= SAME
+            });
+            let changes = changes.map(|&change| change + 1);
             let mut steps: Vec<usize> = [0].into_iter().chain(calls).chain(changes).collect();
             steps.sort_unstable();
             steps.dedup();
@@ -361,6 +367,9 @@ pub fn spread<T: Copy>(points: Vec<T>, most: usize) -> Vec<T> {
     }
     (0..most).map(|i| points[i * all / most]).collect()
 }
+
+/// A copy of bytes is one instruction that runs for each of them: so many of its changes are points.
+const SAME: usize = 100;
 
 /// A waiting operation polls thousands of times before it sleeps. Of an instruction that runs again
 /// and again these many times count, and the last.

@@ -35,7 +35,10 @@ fn late(name: &str, how: How, late: usize, plan: Plan) -> Scenario {
         course,
         hot: how == How::Hot,
         late,
-        victim: Box::new(move |names| lease_victim::play(plan.act, names)),
+        victim: Box::new(move |names| match plan.thread {
+            true => lease_victim::play_beside_a_thread(plan.act, names),
+            false => lease_victim::play(plan.act, names),
+        }),
         stage: Box::new(move |_| Ok(Box::new(LeaseStage::new(plan)?) as Box<dyn Stage>)),
     }
 }
@@ -121,7 +124,7 @@ fn puts() -> Vec<Scenario> {
         sweep("reserve_drop", How::Each, Plan::new(Act::ReserveDrop(LONG))),
         // The dead one's chunks are in the way.
         sweep("put_settling", How::Changes, {
-            Plan { holder: true, fill: (4, 100), ..Plan::new(Act::Put(3000)) }
+            Plan { holder: true, fill: (4, 100), ..Plan::new(Act::Put(800)) }
         }),
     ]
 }
@@ -133,6 +136,7 @@ fn surveys() -> Vec<Scenario> {
         sweep("survey", How::Hot, survey),
         sweep("survey_torn", How::Each, Plan { torn: true, holder: false, ..survey }),
         sweep("survey_mine", How::Changes, Plan { mine: true, ..survey }),
+        sweep("survey_thread", How::Each, Plan { thread: true, ..survey }),
         sweep("join", How::Each, join),
         sweep("open", How::Changes, Plan { act: Act::Open, ..survey }),
     ]

@@ -62,6 +62,8 @@ pub struct Plan {
     /// The operation waits until the survivors help.
     pub waits: bool,
     pub sleeper: Option<Sleeper>,
+    /// Only the victim's thread dies; its process lives, with another one.
+    pub thread: bool,
 }
 
 impl Plan {
@@ -77,6 +79,7 @@ impl Plan {
             mine: false,
             waits: false,
             sleeper: None,
+            thread: false,
         }
     }
 
@@ -342,6 +345,10 @@ impl Stage for LeaseStage {
     fn names(&self) -> Vec<String> {
         let warm = self.warm.iter().map(|(name, _)| name.to_string());
         [self.name.to_string()].into_iter().chain(warm).collect()
+    }
+
+    fn thread(&self) -> bool {
+        self.plan.thread
     }
 
     fn ready(&mut self, lane: &mut Lane) -> Result<(), String> {

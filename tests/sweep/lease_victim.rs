@@ -9,13 +9,14 @@ use crate::lease_model::{Candidate, Item, Letter};
 use crate::message;
 use crate::ptrace::marker;
 use crate::queue_victim::{VICTIM, WARM};
+use crate::support::proc;
 
 /// The number of the messages that a victim puts, and has in its hands or gave back when it begins.
 pub const HELD: u32 = 6;
 /// How many messages a holder leases.
 pub const LEASES: usize = 2;
 /// What a holder reserves, in bytes.
-pub const RESERVED: [usize; 2] = [100, 300];
+pub const RESERVED: [usize; 2] = [100, 2300];
 /// Says that a victim is a holder.
 pub const HOLDER: &str = "holder";
 
@@ -210,6 +211,26 @@ pub fn play(act: Act, names: &[String]) {
         }
         _ => plain(act, &queue),
     }
+}
+
+/// Plays in the main thread, which dies alone: the process lives on, in a thread that only reads.
+pub fn play_beside_a_thread(act: Act, names: &[String]) {
+    if names.len() > 1 {
+        return play(act, names);
+    }
+    let queue = warm(&names[0]);
+    let (ready, started) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        ready.send(proc::tid()).expect("the main thread waits");
+        // Until the stepper is done with it.
+        let _ = std::io::stdin().read_line(&mut String::with_capacity(64));
+    });
+    let other = started.recv().expect("the other thread has started");
+    // It must not run into a breakpoint that is meant for us.
+    while !proc::sleeps_reading(std::process::id().cast_signed(), other) {
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    plain(act, &queue);
 }
 
 fn plain(act: Act, queue: &Work) {
