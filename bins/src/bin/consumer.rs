@@ -39,7 +39,7 @@ use steadfast_bins::summary::Done;
 /// signal does not), and the commands that run (a second signal kills them, their items come back).
 ///
 /// Output is written when the queue is empty, or when 64 KiB have come together, or after each batch
-/// where --batch is given.
+/// where --batch is given or the queue is joinable.
 #[derive(Parser, Debug)]
 #[command(name = "consumer", version, max_term_width = 100)]
 #[command(after_help = "Examples and exit codes: --help")]
