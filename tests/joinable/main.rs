@@ -7,6 +7,7 @@ mod basics;
 mod dead_letters;
 mod deaths;
 mod large;
+mod waiting;
 
 use std::time::Duration;
 use steadfast::{JoinableQueue, QueueOptions, SegmentOptions};
