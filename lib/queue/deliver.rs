@@ -299,6 +299,11 @@ impl Shared {
         if units > u64::from(store.units()) {
             return Err(PutError::TooLarge { len: bytes, max: self.max_len });
         }
+        // Before anything is waited for: what can never fit is refused at once.
+        let records =
+            items.clone().map(|item| if stored(&item) { &[0; record::UNIT][..] } else { item });
+        let measured = self.ring().measure(records);
+        let load = measured.map_err(|_| PutError::TooLarge { len: bytes, max: self.max_len })?;
         let reserved = self.reserve_all(items.clone().filter(stored), store, deadline)?;
         for (chunk, item) in reserved.iter().zip(items.clone().filter(stored)) {
             chunk.write_at(0, item);
@@ -310,8 +315,6 @@ impl Shared {
                 false => Some(Part::Here(item)),
             })
             .collect();
-        let measured = self.ring().measure(parts.iter().copied());
-        let load = measured.map_err(|_| PutError::TooLarge { len: bytes, max: self.max_len })?;
         if load.count == 0 {
             return Ok(());
         }

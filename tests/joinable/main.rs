@@ -7,6 +7,8 @@ mod basics;
 mod dead_letters;
 mod deaths;
 mod large;
+mod lists;
+mod model;
 mod waiting;
 
 use std::time::Duration;

@@ -74,3 +74,12 @@ fn an_empty_queue_takes_every_batch_that_fits() {
     }
     assert!(matches!(queue.put_many_timeout(&[[0; 65_000]; 1], SHORT), Ok(())));
 }
+
+#[test]
+fn a_batch_beyond_the_maxsize_is_refused_without_waiting_for_room() {
+    let _watchdog = support::watchdog();
+    let (_name, queue) = bytes_with("batch", &small().maxsize(2));
+    queue.put(&vec![1; queue.max_len()]).unwrap();
+    let error = queue.put_many(&[[0; 100]; 3]).unwrap_err();
+    assert!(matches!(error, PutError::TooLarge { len: 300, .. }), "{error}");
+}
