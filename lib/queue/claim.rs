@@ -167,7 +167,8 @@ impl Shared {
                 returned.push(Heap::Ready, chunk)
             })?;
         }
-        Ok(())
+        // What said that something is due may have been wrong: nobody shall go by it for ever.
+        returned.change(|| returned.hint())
     }
 
     /// Ends a lease: the message is done. No lock.

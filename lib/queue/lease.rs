@@ -66,7 +66,8 @@ impl Holding {
         self.shared.segment.check()?;
         let value = T::decoded(|bytes| {
             self.append_to(bytes);
-            Ok::<(), GetError>(())
+            // A file truncated meanwhile: these are not the message's bytes.
+            Ok::<(), GetError>(self.shared.segment.check()?)
         })?;
         value.map_err(GetError::Deserialize)
     }

@@ -151,12 +151,12 @@ impl Returned<'_> {
 
     /// Adds a chunk. Within [`Returned::change`], as all that follows.
     pub(crate) fn push(&self, heap: Heap, chunk: Chunk) -> Result<(), Corrupt> {
-        let len = self.len(heap);
-        let all = u64::from(self.index.ready.load(Ordering::Relaxed))
-            + u64::from(self.index.delayed.load(Ordering::Relaxed));
-        if all >= u64::from(self.array.1) {
+        // Both are read once, as a peer may change them at any time.
+        let (ready, delayed) = (self.len(Heap::Ready), self.len(Heap::Delayed));
+        if u64::from(ready) + u64::from(delayed) >= u64::from(self.array.1) {
             return Err(MISSING);
         }
+        let len = if heap == Heap::Ready { ready } else { delayed };
         self.entry(heap, len).store(chunk.index, Ordering::Relaxed);
         self.counter(heap).store(len + 1, Ordering::Relaxed);
         let mut nth = len;
@@ -203,7 +203,7 @@ impl Returned<'_> {
     }
 
     /// Tells those who wait when the first delayed chunk is due.
-    fn hint(&self) -> Result<(), Corrupt> {
+    pub(crate) fn hint(&self) -> Result<(), Corrupt> {
         let due = if self.len(Heap::Delayed) == 0 { 0 } else { self.key(Heap::Delayed, 0)?.max(1) };
         self.index.due.store(due, Ordering::Relaxed);
         Ok(())

@@ -3,9 +3,10 @@
 
 use std::sync::OnceLock;
 
-use steadfast::Queue;
+use steadfast::{JoinableQueue, Queue};
 
-use crate::image::{self, Change, PAGE, fnv1a, sealed};
+use crate::image::{self, Change, Image, PAGE, fnv1a, sealed};
+use crate::joinable;
 use crate::queue::operate;
 use crate::runner::{self, Cases};
 use crate::support::{file, watchdog_after};
@@ -26,17 +27,24 @@ fn lies(word: u64) -> Vec<u64> {
     all
 }
 
-fn cases() -> &'static [Forgery] {
-    static CASES: OnceLock<Vec<Forgery>> = OnceLock::new();
+/// What is lied about: a plain queue, one with a store, a joinable one.
+fn images() -> [&'static Image; 3] {
+    [image::shared_queue(), joinable::large(), joinable::joinable()]
+}
+
+fn cases() -> &'static [(usize, Forgery)] {
+    static CASES: OnceLock<Vec<(usize, Forgery)>> = OnceLock::new();
     CASES.get_or_init(|| {
-        let image = image::shared_queue();
         let mut all = Vec::new();
-        for at in FIELDS {
-            all.extend(lies(image.word(at)).into_iter().map(|lie| Forgery::Header(at, lie)));
-        }
-        for at in 0..CONSTANTS {
-            let word = image.word(image.object + 8 * at);
-            all.extend(lies(word).into_iter().map(|lie| Forgery::Constant(at, lie)));
+        for (which, image) in images().into_iter().enumerate() {
+            for at in FIELDS {
+                let lies = lies(image.word(at)).into_iter();
+                all.extend(lies.map(|lie| (which, Forgery::Header(at, lie))));
+            }
+            for at in 0..CONSTANTS {
+                let lies = lies(image.word(image.object + 8 * at)).into_iter();
+                all.extend(lies.map(|lie| (which, Forgery::Constant(at, lie))));
+            }
         }
         all
     })
@@ -51,15 +59,18 @@ impl Cases for Forged {
     }
 
     fn describe(&self, _seed: u64, number: usize) -> String {
-        match cases()[number] {
+        let (which, forgery) = &cases()[number];
+        let lie = match forgery {
             Forgery::Header(at, lie) => format!("header +{at}: {lie:#x}, with a right checksum"),
             Forgery::Constant(at, lie) => format!("constant {at}: {lie:#x}, with a right checksum"),
-        }
+        };
+        format!("image {which}, {lie}")
     }
 
     fn run(&self, _seed: u64, number: usize, name: &str) -> Result<(), String> {
-        let image = image::shared_queue();
-        let bytes = match cases()[number] {
+        let (which, ref forgery) = cases()[number];
+        let image = images()[which];
+        let bytes = match *forgery {
             Forgery::Header(at, lie) => {
                 let mut bytes = image.bytes.clone();
                 bytes[at..at + 8].copy_from_slice(&lie.to_le_bytes());
@@ -79,6 +90,10 @@ impl Cases for Forged {
         match Queue::open(name) {
             Ok(queue) => operate(&queue, true),
             Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        if let Ok(queue) = JoinableQueue::open(name) {
+            let leases = joinable::hold(&queue);
+            joinable::operate(&queue, leases);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub struct Image {
 }
 
 impl Image {
-    fn of(name: &str) -> Image {
+    pub fn of(name: &str) -> Image {
         let bytes = std::fs::read(file(name)).expect("the segment's file");
         let object = read64(&bytes, OBJECT_AT) as usize;
         assert!(object.is_multiple_of(128) && object < bytes.len());
@@ -156,7 +156,7 @@ pub fn other_words(word: u64) -> Vec<u64> {
     all
 }
 
-fn options() -> SegmentOptions {
+pub fn options() -> SegmentOptions {
     SegmentOptions::new().participants(PARTICIPANTS)
 }
 

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use steadfast::{Queue, QueueOptions};
+use steadfast::{JoinableQueue, Queue, QueueOptions};
 
-use crate::image;
+use crate::image::{self, Image};
+use crate::joinable::{self, Parts};
 use crate::queue::{RING, operate, operate_roles};
 use crate::support::child::{self, Child};
 use crate::support::{LIMIT, Name, Rng, file, random_seed, watchdog_after};
@@ -15,11 +16,18 @@ const ROUNDS: usize = 150;
 /// How long one segment is used before the next, at least.
 const ROUND: Duration = Duration::from_millis(40);
 
+fn image_of(role: &str) -> &'static Image {
+    match role {
+        "single" => image::single_queue(),
+        "joinable" => joinable::joinable(),
+        _ => image::shared_queue(),
+    }
+}
+
 /// Child: uses one queue after another while somebody flips its bits.
 pub fn victim(arguments: &[String]) {
-    let [prefix, single] = arguments else { panic!("{arguments:?}") };
-    let single = single == "single";
-    let image = if single { image::single_queue() } else { image::shared_queue() };
+    let [prefix, role] = arguments else { panic!("{arguments:?}") };
+    let image = image_of(role);
     for round in 0..ROUNDS {
         let name = format!("{prefix}-{round}");
         image.write(&name, &[]);
@@ -27,9 +35,14 @@ pub fn victim(arguments: &[String]) {
         let start = Instant::now();
         while start.elapsed() < ROUND {
             // The header may be flipped before it is read: then it is refused.
+            if role == "joinable" {
+                let Ok(queue) = JoinableQueue::open(&name) else { break };
+                (0..20).for_each(|_| joinable::operate(&queue, joinable::hold(&queue)));
+                continue;
+            }
             let Ok(queue) = Queue::open(&name) else { break };
             for _ in 0..20 {
-                if single { operate_roles(&queue) } else { operate(&queue, false) }
+                if role == "single" { operate_roles(&queue) } else { operate(&queue, false) }
             }
         }
         let _ = std::fs::remove_file(file(&name));
@@ -48,7 +61,9 @@ pub fn victim(arguments: &[String]) {
 /// Child: flips bits of each file it is told of, until the file is unlinked.
 pub fn flipper(arguments: &[String]) {
     let mut rng = Rng::new(arguments[0].parse().unwrap());
-    let object = image::shared_queue().object as u64;
+    let image = image_of(&arguments[1]);
+    let object = image.object as u64;
+    let parts = (arguments[1] == "joinable").then(|| Parts::of(image));
     loop {
         let path = file(&child::hear());
         let Ok(file) = File::options().read(true).write(true).open(path) else { continue };
@@ -56,6 +71,20 @@ pub fn flipper(arguments: &[String]) {
         while file.metadata().unwrap().nlink() > 0 {
             for _ in 0..50 {
                 let at = match rng.below(8) {
+                    4..=6 if parts.is_some() => {
+                        let parts = parts.as_ref().expect("just asked");
+                        match rng.below(3) {
+                            0 => {
+                                let word = rng.below(joinable::WORDS.len() as u64) as usize;
+                                object + joinable::WORDS[word] as u64 + rng.below(8)
+                            }
+                            1 => object + parts.index as u64 + rng.below(64),
+                            _ => {
+                                let chunk = rng.below(parts.chunks.len() as u64) as usize;
+                                object + (parts.store + parts.chunks[chunk]) as u64 + rng.below(48)
+                            }
+                        }
+                    }
                     0 => rng.below(len),
                     // Both cursors, the event counts, the state and the ring; not
                     // the locks, whose living owners may keep a caller waiting.
@@ -80,7 +109,7 @@ fn flip_under(role: &str) {
     let seed = random_seed();
     println!("seed {seed}");
     let prefix = Name::new("live");
-    let mut flipper = Child::spawn("flipper", &[&seed.to_string()]);
+    let mut flipper = Child::spawn("flipper", &[&seed.to_string(), role]);
     let mut victim = Child::spawn("victim", &[&prefix, role]);
     loop {
         match victim.hear().as_str() {
@@ -94,6 +123,11 @@ fn flip_under(role: &str) {
 #[test]
 fn a_peer_that_flips_bits_harms_nobody() {
     flip_under("shared");
+}
+
+#[test]
+fn a_peer_that_flips_bits_under_leases_harms_nobody() {
+    flip_under("joinable");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod files;
 mod forged;
 mod fuzz;
 mod image;
+mod joinable;
 mod live;
 mod mutex;
 mod nodes;
@@ -32,9 +33,13 @@ fn child() {
         ("forged", |arguments| runner::play(arguments, &forged::Forged)),
         ("files", |arguments| runner::play(arguments, &files::Files)),
         ("fuzz", |arguments| runner::play(arguments, &fuzz::Fuzz)),
+        ("joinable", |arguments| runner::play(arguments, &joinable::Joinable)),
+        ("large", |arguments| runner::play(arguments, &joinable::Large)),
+        ("joinable fuzz", |arguments| runner::play(arguments, &joinable::Fuzz)),
         ("victim", live::victim),
         ("flipper", live::flipper),
         ("truncated", truncated::victim),
+        ("truncated joinable", truncated::holder),
         ("nodes", nodes::holder),
         ("stopped", stopped::holder),
     ]);

@@ -4,9 +4,13 @@
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 
-use steadfast::{GetError, LockError, Mutex, PutError, Queue, SegmentError};
+use steadfast::{
+    GetError, JoinError, JoinableQueue, Lease, LeaseError, LockError, Mutex, PutError, Queue,
+    SegmentError, Shutdown,
+};
 
 use crate::image::{self, PAGE, Value};
+use crate::joinable;
 use crate::support::child::{self, Child};
 use crate::support::{LIMIT, Name, file, watchdog_after};
 
@@ -53,6 +57,87 @@ pub fn victim(arguments: &[String]) {
     child::tell(wrong.map_or("all".to_owned(), |at| format!("operation {at}")));
     drop((queue, producer, consumer, single, mutex));
     child::tell("dropped");
+}
+
+/// Child: the same with a joinable queue; the operation given is the first to find out.
+pub fn holder(arguments: &[String]) {
+    steadfast::guard_against_truncation().unwrap();
+    let queue = JoinableQueue::<[u8]>::open(&arguments[0]).unwrap();
+    let mut leases: Vec<Lease> = (0..6).map(|_| queue.try_get().unwrap()).collect();
+    let mut lease = || leases.pop().unwrap();
+    let mut room = Some(queue.try_reserve(30).unwrap());
+    child::tell("open");
+    child::hear();
+    let first = match &*arguments[1] {
+        "value" => lease().value().is_err(),
+        "ack" => lease().ack().is_err(),
+        "nack" => lease().nack().is_err(),
+        "put" => queue.try_put(b"x").is_err(),
+        "put many" => queue.try_put_many(&[*b"x"]).is_err(),
+        "get" => queue.try_get().is_err(),
+        "commit" => room.take().is_some_and(|room| room.commit().is_err()),
+        "letters" => queue.dead_letters().is_err(),
+        "redrive" => queue.redrive().is_err(),
+        "join" => queue.join().is_err(),
+        "unfinished" => queue.unfinished().is_err(),
+        other => panic!("{other}"),
+    };
+    // From the next one on it must be this error.
+    use SegmentError::Truncated;
+    let put = |result| matches!(result, Err(PutError::Segment(Truncated { .. })));
+    let join = |result| matches!(result, Err(JoinError::Segment(Truncated { .. })));
+    let end = |result| matches!(result, Err(LeaseError::Segment(Truncated { .. })));
+    let told = [
+        first,
+        put(queue.put(b"x")),
+        put(queue.put_many(&[*b"x"])),
+        put(queue.reserve(9).map(drop)),
+        put(room.take().map_or(queue.put(b"x"), |room| room.commit())),
+        matches!(queue.get().map(drop), Err(GetError::Segment(Truncated { .. }))),
+        matches!(lease().value(), Err(GetError::Segment(Truncated { .. }))),
+        end(lease().ack()),
+        end(lease().nack()),
+        join(queue.join()),
+        join(queue.unfinished().map(drop)),
+        join(queue.dead_letters().map(drop)),
+        join(queue.purge().map(drop)),
+        matches!(queue.qsize(), Err(Truncated { .. })),
+        matches!(queue.shutdown(Shutdown::Now), Err(Truncated { .. })),
+    ];
+    let wrong = told.iter().position(|told| !told);
+    child::tell(wrong.map_or("all".to_owned(), |at| format!("operation {at}")));
+    drop((room, leases));
+    drop(queue);
+    child::tell("dropped");
+}
+
+#[test]
+fn a_truncated_joinable_queue_never_says_that_something_was_done() {
+    let _dog = watchdog_after(LIMIT);
+    let operations = [
+        "value",
+        "ack",
+        "nack",
+        "put",
+        "put many",
+        "get",
+        "commit",
+        "letters",
+        "redrive",
+        "join",
+        "unfinished",
+    ];
+    for first in operations {
+        let name = Name::new("cut");
+        joinable::joinable().write(&name, &[]);
+        let mut child = Child::spawn("truncated joinable", &[&name, first]);
+        child.expect("open");
+        File::options().write(true).open(file(&name)).unwrap().set_len(0).unwrap();
+        child.say("go on");
+        assert_eq!(child.hear(), "all", "{first}");
+        child.expect("dropped");
+        child.finish();
+    }
 }
 
 /// Starts a victim and cuts its three segments to `len` bytes.

@@ -31,7 +31,11 @@ pub fn units(len: usize) -> u64 {
 
 /// The chunks by their places; panics if they do not lead from the store's start to its end.
 pub fn chunks(name: &Name) -> BTreeMap<u64, Chunk> {
-    let file = std::fs::read(name.file()).expect("the segment's file");
+    chunks_of(&std::fs::read(name.file()).expect("the segment's file"))
+}
+
+/// The same of a file's bytes.
+pub fn chunks_of(file: &[u8]) -> BTreeMap<u64, Chunk> {
     let word = |at: u64| {
         let at = at as usize;
         u64::from_le_bytes(file[at..at + 8].try_into().expect("eight bytes"))
