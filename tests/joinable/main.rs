@@ -6,9 +6,12 @@ mod support;
 mod basics;
 mod dead_letters;
 mod deaths;
+mod forked;
 mod large;
 mod lists;
 mod model;
+mod slots;
+mod throughput;
 mod waiting;
 
 use std::time::Duration;
@@ -53,5 +56,12 @@ fn child() {
         ("work", deaths::work),
         ("put", deaths::put),
         ("reserve", deaths::reserve),
+        ("fork_leases", forked::fork_leases),
+        ("short_lives", slots::short_lives),
+        ("take_and_go", slots::take_and_go),
+        ("attach", slots::attach),
+        ("short_puts", slots::short_puts),
+        ("fill", throughput::fill),
+        ("empty", throughput::empty),
     ]);
 }
