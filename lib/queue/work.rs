@@ -97,6 +97,8 @@ impl Shared {
     /// See [`crate::JoinableQueue::join`].
     pub(super) fn join(&self, deadline: Deadline) -> Result<(), JoinError> {
         loop {
+            // What follows may find no need to take a lock, which would tell.
+            self.segment.check()?;
             let key = self.all_done().prepare();
             if self.is_done(deadline)? {
                 return Ok(());
