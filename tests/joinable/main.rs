@@ -10,6 +10,7 @@ mod forked;
 mod large;
 mod lists;
 mod model;
+mod semantics;
 mod slots;
 mod throughput;
 mod waiting;
@@ -56,6 +57,8 @@ fn child() {
         ("work", deaths::work),
         ("put", deaths::put),
         ("reserve", deaths::reserve),
+        ("join", semantics::join),
+        ("work_by_value", semantics::work_by_value),
         ("fork_leases", forked::fork_leases),
         ("short_lives", slots::short_lives),
         ("take_and_go", slots::take_and_go),
