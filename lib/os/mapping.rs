@@ -6,7 +6,6 @@
 use rustix::mm::Advice;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::io;
-use std::mem::ManuallyDrop;
 
 /// Pages of mappings up to this size are touched when they are mapped, 0.34 us each, so that the
 /// first operations do not fault; larger ones fault as they are used.
@@ -17,8 +16,7 @@ const POPULATE_UP_TO: usize = 64 << 20;
 /// It keeps the (unnamed) descriptor it was mapped from open. No lock is ever taken through that
 /// one: a mapping keeps its description alive, and so its locks.
 pub(crate) struct Mapping {
-    memory: ManuallyDrop<Shmem>,
-    leaked: bool,
+    memory: Shmem,
 }
 
 // SAFETY: a Shmem is a raw pointer to a shared mapping, its length, a descriptor and strings; it is
@@ -39,7 +37,7 @@ impl Mapping {
         let mut memory =
             ShmemConf::new().os_id(format!("/{file}")).size(len).create().map_err(plain_error)?;
         memory.set_owner(false);
-        Ok(Mapping { memory: ManuallyDrop::new(memory), leaked: false })
+        Ok(Mapping { memory })
     }
 
     /// Maps the file `file`, as long as it is at that moment. Never makes one.
@@ -49,7 +47,7 @@ impl Mapping {
     pub(crate) fn open(file: &str) -> io::Result<Mapping> {
         let mut memory = ShmemConf::new().os_id(format!("/{file}")).open().map_err(plain_error)?;
         memory.set_owner(false);
-        Ok(Mapping { memory: ManuallyDrop::new(memory), leaked: false })
+        Ok(Mapping { memory })
     }
 
     /// The first byte; aligned to a page.
@@ -71,21 +69,6 @@ impl Mapping {
         let start = self.start().cast();
         // SAFETY: the range is exactly this mapping, and populating changes no byte of it.
         let _ = unsafe { rustix::mm::madvise(start, self.len(), Advice::LinuxPopulateWrite) };
-    }
-
-    /// Never unmap: something may still point in. Costs address space and one descriptor until the
-    /// process ends.
-    pub(crate) fn leak(&mut self) {
-        self.leaked = true;
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        if !self.leaked {
-            // SAFETY: dropped once, here, and not used afterwards.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
-        }
     }
 }
 

@@ -66,7 +66,6 @@ impl Entry {
 /// A mapping's place in the table, given back when dropped. Drop it before unmapping.
 pub(crate) struct Watch {
     entry: &'static Entry,
-    kept: bool,
 }
 
 impl Watch {
@@ -77,7 +76,7 @@ impl Watch {
             .unwrap_or_else(add_entry);
         entry.truncated.store(false, Ordering::Relaxed);
         entry.change(start.addr(), len);
-        Watch { entry, kept: false }
+        Watch { entry }
     }
 
     /// Whether the guard caught a touch beyond the file's end: some of the mapping is private zeros
@@ -86,18 +85,10 @@ impl Watch {
     pub(crate) fn truncated(&self) -> bool {
         self.entry.truncated.load(Ordering::Relaxed)
     }
-
-    /// Keeps the entry for good, for a mapping that is never unmapped.
-    pub(crate) fn keep(&mut self) {
-        self.kept = true;
-    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
         self.entry.change(0, 0);
         self.entry.taken.store(false, Ordering::Release);
     }

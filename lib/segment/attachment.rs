@@ -9,7 +9,6 @@ use crate::os::process::{self, ForkPage};
 use crate::os::shm::{self, Identity};
 use crate::os::sigbus::Watch;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One process's attachment to one segment. Fields are dropped in this order: the slot is given
 /// back, then the mapping goes.
@@ -24,11 +23,10 @@ pub(super) struct Inner {
     pub(super) fork_id: u64,
     /// Whether kernel thread ids mean the same here as for the creator.
     pub(super) native_tid: bool,
-    /// Whether the segment's lock is on a thread's robust list; written by the lock's owner only.
-    pub(super) linked: AtomicBool,
     pub(super) participants: Participants,
     pub(super) watch: Watch,
-    pub(super) mapping: Mapping,
+    /// Dropped last.
+    pub(super) _mapping: Mapping,
 }
 
 impl Inner {
@@ -58,11 +56,10 @@ impl Inner {
             fork: process::fork_page()?,
             fork_id: process::fork_id()?,
             native_tid: pid_namespace != 0 && pid_namespace == header.pid_namespace,
-            linked: AtomicBool::new(false),
             header,
             participants,
             watch,
-            mapping,
+            _mapping: mapping,
         })
     }
 
@@ -77,10 +74,6 @@ impl Drop for Inner {
     /// Lets go. In a forked child only the mapping is removed. Killed inside: like being killed
     /// before, or after.
     fn drop(&mut self) {
-        if self.linked.load(Ordering::Acquire) {
-            self.mapping.leak();
-            self.watch.keep();
-        }
         if self.forked() {
             return;
         }

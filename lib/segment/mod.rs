@@ -46,7 +46,6 @@ use attachment::Inner;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What a segment holds.
 ///
@@ -422,23 +421,6 @@ impl Segment {
     #[cold]
     pub(crate) fn keep_for_ever(&self) {
         std::mem::forget(self.clone());
-    }
-
-    /// Says whether the one lock of this segment is on some thread's robust list: it is not unmapped
-    /// meanwhile. Only for the owner of that lock, which makes a plain store enough.
-    #[inline]
-    pub(crate) fn set_linked(&self, linked: bool) {
-        self.inner.linked.store(linked, Ordering::Release);
-    }
-}
-
-impl Drop for Segment {
-    /// The last handle of a segment whose lock some thread still holds (it forgot the guard) stays: the
-    /// lock belongs to a living process.
-    fn drop(&mut self) {
-        if self.inner.linked.load(Ordering::Acquire) && Arc::strong_count(&self.inner) == 1 {
-            self.keep_for_ever();
-        }
     }
 }
 

@@ -21,7 +21,7 @@ fn ephemeral(name: &str) -> Segment {
 fn stranger(segment: &Segment) -> Participants {
     let file = name::published(segment.name()).unwrap();
     let lock = LockFile::open(|| shm::open_to_write(&file)).unwrap();
-    let mapping = &segment.inner.mapping;
+    let mapping = &segment.inner._mapping;
     // SAFETY: exactly the bytes of the mapping; the tests drop the stranger before the segment.
     let table = unsafe { Area::new(mapping.start(), mapping.len()) };
     Participants::attach(lock, table, segment.inner.header.layout).unwrap().unwrap()
@@ -85,17 +85,14 @@ fn of_two_that_leave_at_once_the_second_to_ask_is_the_last() {
 }
 
 #[test]
-fn a_segment_whose_lock_is_held_stays_attached() {
+fn a_segment_that_is_kept_for_ever_stays_attached() {
     let maps = || std::fs::read_to_string("/proc/self/maps").unwrap();
-    let segment = ephemeral(&unique("held"));
-    segment.set_linked(true);
+    let segment = ephemeral(&unique("kept"));
+    segment.keep_for_ever();
     drop(segment);
-    assert!(maps().contains(&unique("held")));
-    Segment::unlink(&unique("held")).unwrap();
-    let segment = ephemeral(&unique("released"));
-    segment.set_linked(true);
-    segment.set_linked(false);
-    drop(segment);
+    assert!(maps().contains(&unique("kept")));
+    Segment::unlink(&unique("kept")).unwrap();
+    drop(ephemeral(&unique("released")));
     assert!(!maps().contains(&unique("released")));
 }
 

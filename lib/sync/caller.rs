@@ -66,21 +66,17 @@ impl<'a> Caller<'a> {
     }
 
     /// Puts a lock that is held across user code on the thread's robust list (see
-    /// [`crate::os::robust_list`]), and keeps its memory mapped meanwhile.
+    /// [`crate::os::robust_list`]). Its memory must stay mapped meanwhile.
     #[inline]
     pub(crate) fn link(&self, word: &AtomicU64) {
-        if self.thread.link(word) {
-            self.segment.set_linked(true);
-        }
+        self.thread.link(word);
     }
 
     /// Takes it off again.
     #[inline]
     pub(crate) fn unlink(&self, word: &AtomicU64) {
-        match self.thread.unlink(word) {
-            Unlinked::Done => self.segment.set_linked(false),
-            Unlinked::Stuck => self.segment.keep_for_ever(),
-            Unlinked::Never => {}
+        if self.thread.unlink(word) == Unlinked::Stuck {
+            self.segment.keep_for_ever();
         }
     }
 
@@ -92,9 +88,7 @@ impl<'a> Caller<'a> {
 
     /// The mutex was locked: its memory must stay mapped.
     pub(crate) fn joined(&self, recorded: bool) {
-        if recorded {
-            self.segment.set_linked(true);
-        } else {
+        if !recorded {
             self.segment.keep_for_ever();
         }
     }
@@ -108,8 +102,6 @@ impl<'a> Caller<'a> {
 
     /// To be called around the unlocking of such a mutex.
     pub(crate) fn leaving(&self, mutex: *mut u8, unlock: impl FnOnce()) {
-        // Still as the lock's owner; the caller's handle keeps the segment meanwhile.
-        self.segment.set_linked(false);
         unlock();
         self.thread.left(mutex);
     }

@@ -5,7 +5,7 @@ use crate::os::clock::Deadline;
 use crate::segment::{Kind, Segment};
 
 use super::Caller;
-use super::mutex::{CELL, NotLocked, RawLock};
+use super::mutex::{Cell, NotLocked, RawLock};
 use super::robust_lock::{Acquired, Refused, RobustLock};
 
 /// Our own robust lock: fast, and safe against hostile peers and other PID namespaces.
@@ -16,17 +16,17 @@ use super::robust_lock::{Acquired, Refused, RobustLock};
 pub enum Futex {}
 
 #[inline]
-fn lock_of(segment: &Segment) -> &RobustLock {
-    RobustLock::at(segment.area().word64(CELL))
+fn lock_of(cell: &Cell) -> &RobustLock {
+    RobustLock::at(&cell.0[0])
 }
 
 impl RawLock for Futex {
     const KIND: Kind = Kind::Mutex;
 
     #[inline]
-    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
+    fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
-        let lock = lock_of(segment);
+        let lock = lock_of(cell);
         let armed = caller.arm(lock.word());
         match lock.lock(&caller, || deadline) {
             Ok(acquired) => {
@@ -44,13 +44,13 @@ impl RawLock for Futex {
     }
 
     #[inline]
-    fn release(segment: &Segment, last: impl FnOnce()) {
+    fn release(segment: &Segment, cell: &Cell, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
         let Some(caller) = Caller::enter(segment) else {
             return;
         };
         last();
-        let lock = lock_of(segment);
+        let lock = lock_of(cell);
         let armed = caller.arm(lock.word());
         caller.unlink(lock.word());
         lock.unlock();

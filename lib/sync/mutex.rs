@@ -23,7 +23,6 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,39 +31,44 @@ use crate::segment::{
     Area, Arranged, Arrangement, Constants, Kind, Segment, SegmentError, SegmentOptions,
 };
 
+use super::mutex_guard::MutexGuard;
 use super::robust_lock::Acquired;
 use super::{Futex, LockError, Pthread, Shareable};
 
-/// Offset of the lock's cell in the object.
-pub(crate) const CELL: usize = 128;
-const VALUE: usize = size_of::<Control>();
+/// Where the lock's cell is in a segment of its own.
+const CONTROL: usize = 128;
 
-/// What lies before the value: the table above as a type.
+/// The memory of a [`RawLock`].
+#[derive(Debug)]
+#[repr(C)]
+pub struct Cell(pub(crate) [AtomicU64; 8]);
+
+/// What lies before the value, from the cell on: the table above as a type.
 #[derive(Debug)]
 #[repr(C, align(128))]
-struct Control {
-    constants: [AtomicU64; 16],
-    cell: [AtomicU64; 8],
+pub(super) struct Control {
+    pub(super) cell: Cell,
     state: AtomicU32,
     last_dead: AtomicU32,
 }
 
 const _: () = {
-    assert!(std::mem::offset_of!(Control, cell) == CELL);
-    assert!(std::mem::offset_of!(Control, state) == 192);
-    assert!(VALUE == 256);
+    assert!(std::mem::offset_of!(Control, state) == 64);
+    assert!(size_of::<Control>() == 128);
 };
 
 // SAFETY: repr(C), and nothing but atomics.
 unsafe impl Arrangement for Control {}
 
-const CLEAN: u32 = 0;
-const INCONSISTENT: u32 = 1;
-const ABANDONED: u32 = 2;
+pub(super) const CLEAN: u32 = 0;
+pub(super) const INCONSISTENT: u32 = 1;
+pub(super) const ABANDONED: u32 = 2;
 
 /// Bits of [`RobustMutex::owner`]: it has yet to judge the value; it panicked before it locked.
-const UNJUDGED: u8 = 1;
-const PANICKING: u8 = 2;
+pub(super) const UNJUDGED: u8 = 1;
+pub(super) const PANICKING: u8 = 2;
+/// It has the lock.
+const HELD: u8 = 4;
 
 /// Why a [`RawLock`] was not obtained.
 #[derive(Debug)]
@@ -102,18 +106,18 @@ pub trait RawLock: 'static {
 
     /// Initialises the zeroed cell.
     #[doc(hidden)]
-    fn init(_area: &Area) -> io::Result<()> {
+    fn init(_cell: &Cell) -> io::Result<()> {
         Ok(())
     }
 
     /// Takes the lock, and registers it with the kernel for as long as it is held.
     #[doc(hidden)]
-    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked>;
+    fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked>;
 
     /// Releases it, after `last`; the calling thread must own it. In a forked child, or when the
     /// segment was truncated, it does neither: the lock is not ours then.
     #[doc(hidden)]
-    fn release(segment: &Segment, last: impl FnOnce());
+    fn release(segment: &Segment, cell: &Cell, last: impl FnOnce());
 }
 
 /// A value of type `T` in a named segment, guarded by a robust lock of kind `L`: use it through its
@@ -150,10 +154,10 @@ pub trait RawLock: 'static {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct RobustMutex<T: Shareable, L: RawLock> {
-    segment: Segment,
-    control: Arranged<Control>,
+    pub(super) segment: Segment,
+    pub(super) control: Arranged<Control>,
     /// What the one guard of this handle remembers; only the lock's owner uses it.
-    owner: AtomicU8,
+    pub(super) owner: AtomicU8,
     kind: PhantomData<fn(T) -> L>,
 }
 
@@ -163,18 +167,6 @@ pub type Mutex<T> = RobustMutex<T, Futex>;
 /// A mutex over the C library's robust mutex, with the same interface and results; for sharing a
 /// lock with C programs. See [`RobustMutex`], and [`Pthread`] for its hazards.
 pub type PthreadMutex<T> = RobustMutex<T, Pthread>;
-
-/// The right to the value of a [`RobustMutex`]; dropping it releases the lock. It stays on its
-/// thread: the kernel knows the owner of a robust lock by its thread.
-pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
-    // One word only, so that it is moved in a register; the rest is `RobustMutex::owner`.
-    mutex: &'a RobustMutex<T, L>,
-    /// Not Send: see above.
-    thread: PhantomData<*mut ()>,
-}
-
-/// The guard of a [`PthreadMutex`].
-pub type PthreadMutexGuard<'a, T> = MutexGuard<'a, T, Pthread>;
 
 impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     const CONSTANTS: Constants<2> = Constants::new([size_of::<T>() as u64, align_of::<T>() as u64]);
@@ -226,20 +218,21 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
             let what = "the value's alignment is above 128 bytes";
             return Err(SegmentError::InvalidArgument { name: name.to_owned(), what });
         }
-        Ok((VALUE + size_of::<T>().max(1)) as u64)
+        Ok((CONTROL + size_of::<Control>() + size_of::<T>().max(1)) as u64)
     }
 
     fn init(area: &Area, value: &T) -> io::Result<()> {
         Self::CONSTANTS.write(area);
-        area.copy_in(VALUE, value.as_bytes());
-        L::init(area)
+        let control = area.arranged::<Control>(CONTROL);
+        area.copy_in(CONTROL + size_of::<Control>(), value.as_bytes());
+        L::init(&control.cell)
     }
 
     fn attached(segment: Segment) -> Result<Self, SegmentError> {
         let corrupt =
             |what: &'static str| SegmentError::Corrupt { name: segment.name().to_owned(), what };
         let area = segment.area();
-        if area.len() < VALUE + size_of::<T>().max(1) {
+        if area.len() < CONTROL + size_of::<Control>() + size_of::<T>().max(1) {
             return Err(corrupt("the object is too short for the value"));
         }
         match Constants::<2>::read(area) {
@@ -253,7 +246,7 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
             return Err(SegmentError::ForeignNamespace { name: segment.name().to_owned() });
         }
         let owner = AtomicU8::new(0);
-        Ok(RobustMutex { control: area.arranged(0), owner, segment, kind: PhantomData })
+        Ok(RobustMutex { control: area.arranged(CONTROL), owner, segment, kind: PhantomData })
     }
 
     /// Waits for the lock for as long as it takes.
@@ -295,7 +288,7 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let panicking = std::thread::panicking();
-        let verdict = match L::acquire(&self.segment, deadline) {
+        let verdict = match L::acquire(&self.segment, &self.control.cell, deadline) {
             Ok(Acquired::Clean)
                 if self.state().load(Ordering::Relaxed) == CLEAN && self.value_is_valid() =>
             {
@@ -312,7 +305,8 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         valid: bool,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let panicking = std::thread::panicking();
-        let verdict = match self.own(L::acquire(&self.segment, Deadline::Never)) {
+        let verdict = match self.own(L::acquire(&self.segment, &self.control.cell, Deadline::Never))
+        {
             Err(verdict) => verdict,
             Ok(()) if valid && !self.value_is_valid() => self.refuse(Verdict::Corrupt),
             Ok(()) => Verdict::Clean,
@@ -360,7 +354,7 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
 
     /// Releases a lock that turned out not to be usable, leaving the state as it is.
     fn refuse(&self, verdict: Verdict) -> Verdict {
-        L::release(&self.segment, || {});
+        L::release(&self.segment, &self.control.cell, || {});
         verdict
     }
 
@@ -372,8 +366,9 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         panicking: bool,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let guard = |inconsistent: u8| {
-            self.owner.store(inconsistent | (u8::from(panicking) * PANICKING), Ordering::Relaxed);
-            MutexGuard { mutex: self, thread: PhantomData }
+            let panicking = u8::from(panicking) * PANICKING;
+            self.owner.store(HELD | inconsistent | panicking, Ordering::Relaxed);
+            MutexGuard::new(self)
         };
         Err(match verdict {
             Verdict::Clean => return Ok(guard(0)),
@@ -408,7 +403,9 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// [`LockError::Deadlock`], [`LockError::Segment`].
     pub fn replace(&self, value: T) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
         let mut guard = self.lock_anyhow(false)?;
-        self.segment.area().copy_in(VALUE, value.as_bytes());
+        // SAFETY: this guard has the sole right to the bytes, which have room for the value; the old one,
+        // if it is one, has no destructor.
+        unsafe { self.value().write(value) };
         guard.mark_consistent();
         Ok(())
     }
@@ -419,13 +416,13 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     }
 
     #[inline]
-    fn state(&self) -> &AtomicU32 {
+    pub(super) fn state(&self) -> &AtomicU32 {
         &self.control.state
     }
 
     /// Where the value lies; [`RobustMutex::attached`] has checked that there is room for it.
     #[inline]
-    fn value(&self) -> *mut T {
+    pub(super) fn value(&self) -> *mut T {
         self.control.end().cast()
     }
 
@@ -447,55 +444,12 @@ impl<T: Shareable, L: RawLock> fmt::Debug for RobustMutex<T, L> {
     }
 }
 
-impl<T: Shareable, L: RawLock> MutexGuard<'_, T, L> {
-    /// Says that the value is right again, after [`LockError::OwnerDied`].
-    pub fn mark_consistent(&mut self) {
-        self.mutex.state().store(CLEAN, Ordering::Relaxed);
-        self.mutex.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
-    }
-
-    /// Gives the value up and releases the lock: every later attempt is [`LockError::Abandoned`]
-    /// until somebody repairs or replaces the value.
-    pub fn abandon(self) {
-        self.mutex.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
-    }
-}
-
-impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the bytes were checked to be a value of T when the lock was taken, and this guard
-        // has the sole right to them until it is dropped.
-        unsafe { &*self.mutex.value() }
-    }
-}
-
-impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as for deref; the guard is borrowed exclusively.
-        unsafe { &mut *self.mutex.value() }
-    }
-}
-
-impl<T: Shareable, L: RawLock> Drop for MutexGuard<'_, T, L> {
-    #[inline]
+impl<T: Shareable, L: RawLock> Drop for RobustMutex<T, L> {
+    /// A handle whose guard was forgotten still has the lock: its memory stays mapped, as the kernel looks
+    /// at it when the thread ends.
     fn drop(&mut self) {
-        L::release(&self.mutex.segment, || {
-            let owner = self.mutex.owner.load(Ordering::Relaxed);
-            if owner & UNJUDGED != 0 {
-                self.mutex.state().store(ABANDONED, Ordering::Relaxed);
-            } else if owner & PANICKING == 0 && std::thread::panicking() {
-                self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
-            }
-        });
-    }
-}
-
-impl<T: Shareable + fmt::Debug, L: RawLock> fmt::Debug for MutexGuard<'_, T, L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
+        if self.owner.load(Ordering::Relaxed) & HELD != 0 {
+            self.segment.keep_for_ever();
+        }
     }
 }

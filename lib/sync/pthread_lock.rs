@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::os::clock::Deadline;
 use crate::os::pthread::{self, Locked};
-use crate::segment::{Area, Kind, Segment, SegmentError};
+use crate::segment::{Kind, Segment, SegmentError};
 
 use super::Caller;
-use super::mutex::{CELL, NotLocked, RawLock};
+use super::mutex::{Cell, NotLocked, RawLock};
 use super::robust_lock::{Acquired, BACKSTOP};
 
 /// A robust, process-shared, error-checking `pthread_mutex_t`, for sharing a lock with C programs.
@@ -24,8 +24,10 @@ use super::robust_lock::{Acquired, BACKSTOP};
 #[derive(Debug)]
 pub enum Pthread {}
 
-fn mutex_of(segment: &Segment) -> *mut u8 {
-    segment.area().at(CELL, pthread::SIZE)
+const _: () = assert!(pthread::SIZE <= size_of::<Cell>());
+
+fn mutex_of(cell: &Cell) -> *mut u8 {
+    std::ptr::from_ref(cell).cast_mut().cast()
 }
 
 fn failed(segment: &Segment, source: io::Error) -> NotLocked {
@@ -37,15 +39,15 @@ fn failed(segment: &Segment, source: io::Error) -> NotLocked {
 impl RawLock for Pthread {
     const KIND: Kind = Kind::PthreadMutex;
 
-    fn init(area: &Area) -> io::Result<()> {
-        // SAFETY: the cell has room for the mutex, is aligned to 128, and the segment is not
-        // published yet.
-        unsafe { pthread::init(area.at(CELL, pthread::SIZE)) }
+    fn init(cell: &Cell) -> io::Result<()> {
+        // SAFETY: the cell has room for the mutex (checked above), is aligned to 128, and the segment is
+        // not published yet.
+        unsafe { pthread::init(mutex_of(cell)) }
     }
 
-    fn acquire(segment: &Segment, deadline: Deadline) -> Result<Acquired, NotLocked> {
+    fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
-        let mutex = mutex_of(segment);
+        let mutex = mutex_of(cell);
         let recorded = caller.joins(mutex);
         let refused = loop {
             let nap = deadline.nap(BACKSTOP);
@@ -67,11 +69,11 @@ impl RawLock for Pthread {
         Err(refused)
     }
 
-    fn release(segment: &Segment, last: impl FnOnce()) {
+    fn release(segment: &Segment, cell: &Cell, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
         let Some(caller) = Caller::enter(segment) else { return };
         last();
-        let mutex = mutex_of(segment);
+        let mutex = mutex_of(cell);
         caller.leaving(mutex, || {
             // SAFETY: as above. An error means that a peer overwrote the mutex: there is nothing left
             // to release, and the next locker gets an error of its own.
