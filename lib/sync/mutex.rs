@@ -16,9 +16,8 @@
 //! | 1 inconsistent | an owner died (or panicked) while it held the lock; nobody has judged the value yet |
 //! | 2 abandoned | the owner that was to judge it gave it up; only [`RobustMutex::repair`] and [`RobustMutex::replace`] go on |
 //!
-//! A thief writes *inconsistent* before it does anything else. If it is killed before, the lock is
-//! marked again and the next thief does it; if it is killed after, the same. So whoever sees *clean*
-//! has a value that no dead owner was in the middle of changing.
+//! A thief writes *inconsistent* first of all. If it is killed before or after, the lock is marked again and
+//! the next thief does it. So whoever sees *clean* has a value that no dead owner was changing.
 
 use std::fmt;
 use std::io;
