@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseResult;
 use steadfast::{Batch, Consumer, GetError, Producer, PutError, Queue, QueueOptions, Shutdown};
 
 use crate::bytes_with;
-use crate::support::watchdog_after;
+use crate::support::{Name, chain, watchdog_after};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -32,7 +32,7 @@ enum Op {
 
 /// Mostly short, sometimes empty, sometimes up to beyond the limit.
 fn len() -> impl Strategy<Value = usize> {
-    prop_oneof![2 => Just(0_usize), 6 => 0..40_usize, 3 => 0..600_usize, 1 => 0..3000_usize]
+    prop_oneof![2 => Just(0_usize), 6 => 0..40_usize, 3 => 0..600_usize, 1 => 0..9000_usize]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -55,6 +55,8 @@ fn op() -> impl Strategy<Value = Op> {
 struct Plan {
     maxsize: usize,
     capacity: u64,
+    /// Bytes for large messages.
+    large: u64,
     single_producer: bool,
     single_consumer: bool,
     ops: Vec<Op>,
@@ -64,12 +66,14 @@ struct Plan {
 fn plan() -> impl Strategy<Value = Plan> {
     let maxsize = prop_oneof![Just(0_usize), 1..12_usize];
     let capacity = prop_oneof![Just(4096_u64), Just(8192), Just(1 << 16)];
+    let large = prop_oneof![2 => Just(0_u64), 1 => Just(8192), 1 => Just(1 << 15)];
     let end = prop_oneof![Just(Op::Drain), Just(Op::Now)];
     let ops = prop::collection::vec(op(), 1..200);
-    (maxsize, capacity, any::<bool>(), any::<bool>(), ops, end).prop_map(
-        |(maxsize, capacity, single_producer, single_consumer, ops, end)| Plan {
+    (maxsize, capacity, large, any::<bool>(), any::<bool>(), ops, end).prop_map(
+        |(maxsize, capacity, large, single_producer, single_consumer, ops, end)| Plan {
             maxsize,
             capacity,
+            large,
             single_producer,
             single_consumer,
             ops,
@@ -78,36 +82,53 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A record's place in the ring: its header and its body, in whole words.
-fn place(len: usize) -> usize {
-    8 + len.next_multiple_of(8)
-}
-
 /// The simplest queue there is.
-struct Model {
+struct Model<'a> {
+    name: &'a Name,
     messages: VecDeque<Vec<u8>>,
     maxsize: usize,
     capacity: usize,
+    /// Longer messages lie in the store, if there is one.
+    inline_max: usize,
+    store_units: u64,
     max_len: usize,
     next: usize,
 }
 
-impl Model {
+impl Model<'_> {
+    /// A record's place in the ring: its header and its body, or the name of its chunk, in whole words.
+    fn place(&self, len: usize) -> usize {
+        if len > self.inline_max { 16 } else { 8 + len.next_multiple_of(8) }
+    }
+
+    /// The units of the store that a message takes.
+    fn units(&self, len: usize) -> u64 {
+        if len > self.inline_max { chain::units(len) } else { 0 }
+    }
+
     fn message(&mut self, len: usize) -> Vec<u8> {
         self.next += 1;
         (0..len).map(|at| (self.next * 131 + at) as u8).collect()
     }
 
     fn used(&self) -> usize {
-        self.messages.iter().map(|message| place(message.len())).sum()
+        self.messages.iter().map(|message| self.place(message.len())).sum()
+    }
+
+    /// Whether there is surely a place in line for a message in the store.
+    fn has_place(&self) -> bool {
+        let longest = self.messages.iter().map(|message| self.place(message.len())).max();
+        let bytes = self.used() + 16 + longest.unwrap_or(8) + 8;
+        (self.maxsize == 0 || self.messages.len() < self.maxsize) && bytes <= self.capacity
     }
 
     /// Judges what a put of these messages answered.
     fn put(&mut self, batch: Vec<Vec<u8>>, result: Result<(), PutError>) -> TestCaseResult {
-        let need: usize = batch.iter().map(|message| place(message.len())).sum();
-        let longest = batch.iter().chain(&self.messages).map(Vec::len).max().unwrap_or(0);
+        let need: usize = batch.iter().map(|message| self.place(message.len())).sum();
+        let units: u64 = batch.iter().map(|message| self.units(message.len())).sum();
+        let places = batch.iter().chain(&self.messages).map(|message| self.place(message.len()));
         // A record is never split, so the end of the ring may go unused.
-        let waste = place(longest) + 8;
+        let waste = places.max().unwrap_or(8) + 8;
         let items = self.messages.len() + batch.len();
         match result {
             Ok(()) => {
@@ -118,8 +139,9 @@ impl Model {
             Err(PutError::Full | PutError::TimedOut) => {
                 let by_items = self.maxsize != 0 && items > self.maxsize;
                 let by_bytes = self.used() + need + waste > self.capacity;
+                let by_units = units > 0 && chain::longest_free(&chain::chunks(self.name)) < units;
                 prop_assert!(
-                    by_items || by_bytes,
+                    by_items || by_bytes || by_units,
                     "full with {} of {}",
                     self.used(),
                     self.capacity
@@ -129,7 +151,8 @@ impl Model {
                 let too_long = batch.iter().any(|message| message.len() > self.max_len);
                 let too_many = self.maxsize != 0 && batch.len() > self.maxsize;
                 let too_much = need + waste > self.capacity;
-                prop_assert!(too_long || too_many || too_much, "{need} bytes are not too large");
+                let never = units > self.store_units;
+                prop_assert!(too_long || too_many || too_much || never, "{need} are not too large");
             }
             Err(other) => prop_assert!(false, "put: {other}"),
         }
@@ -204,7 +227,7 @@ impl Real {
 
 const BRIEF: Option<Duration> = Some(Duration::from_micros(50));
 
-fn apply(op: &Op, real: &mut Real, model: &mut Model) -> TestCaseResult {
+fn apply(op: &Op, real: &mut Real, model: &mut Model<'_>) -> TestCaseResult {
     match op {
         Op::Put(len) | Op::PutTimeout(len) => {
             let message = model.message(*len);
@@ -242,10 +265,12 @@ fn apply(op: &Op, real: &mut Real, model: &mut Model) -> TestCaseResult {
         Op::Reserve(len, commit) => {
             let Some(producer) = &mut real.producer else { return Ok(()) };
             let message = model.message(*len);
+            // What lies in the store has no place in line yet: its commit would wait for one.
+            let line = *len <= model.inline_max || model.has_place();
             let result = match producer.try_reserve(*len) {
                 Ok(mut guard) => {
                     assert!(guard.write_at(0, &message));
-                    if !commit {
+                    if !commit || !line {
                         return Ok(());
                     }
                     guard.commit().unwrap();
@@ -284,8 +309,14 @@ fn run(plan: &Plan) -> TestCaseResult {
     if plan.single_consumer {
         options = options.single_consumer();
     }
+    if plan.large > 0 {
+        options = options.large_messages(plan.large);
+    }
     let (name, queue) = bytes_with("model", &options);
     let mut model = Model {
+        name: &name,
+        inline_max: if plan.large > 0 { queue.capacity() / 8 } else { usize::MAX },
+        store_units: plan.large / chain::UNIT,
         messages: VecDeque::new(),
         maxsize: plan.maxsize,
         capacity: queue.capacity(),
@@ -316,6 +347,10 @@ fn run(plan: &Plan) -> TestCaseResult {
         model.get(4, got)?;
     }
     prop_assert!(matches!(real.get(None), Err(GetError::Closed)));
+    if plan.large > 0 && !now {
+        let (_, used) = chain::count(&chain::chunks(&name));
+        prop_assert_eq!(used, 0, "units of the store are lost");
+    }
     Ok(())
 }
 
