@@ -41,7 +41,7 @@ impl Queue<[u8]> {
     }
 
     /// Room for a message of `len` bytes, to be written in place; waits for it for as long as it takes. See
-    /// [`WriteGuard`]. Messages up to the limit of the ring (see [`QueueOptions::large_messages`]) are
+    /// [`WriteGuard`]. Messages up to the limit of the ring (see [`crate::QueueOptions::large_messages`]) are
     /// written to private memory, and copied at the commit; larger ones where they will be read.
     ///
     /// # Errors

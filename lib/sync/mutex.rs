@@ -271,8 +271,7 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// Waits for the lock for at most `timeout`, by the monotonic clock; zero does not wait.
     ///
     /// # Errors
-    /// [`LockError::TimedOut`] if somebody alive held it all the time; otherwise as
-    /// [`RobustMutex::lock`].
+    /// [`LockError::TimedOut`] if somebody alive held it all the time; otherwise as [`RobustMutex::lock`].
     pub fn lock_timeout(
         &self,
         timeout: Duration,

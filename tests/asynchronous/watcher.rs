@@ -29,6 +29,10 @@ pub fn one_watcher(_: &[String]) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         wait_until("the watcher is there", || watchers() > 0);
+        let blocked = signals_blocked_by_watchers();
+        let has = |signal: i32| blocked.iter().any(|set| set >> (signal - 1) & 1 == 1);
+        assert!([libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGCHLD].into_iter().all(has));
+        assert!(!has(libc::SIGBUS), "a truncated segment would end the process");
         for number in 0..500 {
             queue.put(&number).unwrap();
             assert_eq!(watchers(), 1);
@@ -40,6 +44,29 @@ pub fn one_watcher(_: &[String]) {
         assert_eq!(sum, 499 * 500 / 2);
     });
     child::tell("done");
+}
+
+/// What /proc says of the watchers, by this line of their status.
+fn of_watchers(line: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads");
+    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+    let value = |status: String| {
+        let of = |start: &str| status.lines().find_map(|line| line.strip_prefix(start));
+        let watcher = of("Name:\t") == Some("steadfast-watch");
+        watcher.then(|| of(line).expect("a value").trim().to_owned())
+    };
+    tasks.flatten().filter_map(status).filter_map(value).collect()
+}
+
+fn signals_blocked_by_watchers() -> Vec<u64> {
+    let sets = of_watchers("SigBlk:");
+    sets.iter().map(|set| u64::from_str_radix(set, 16).expect("a set")).collect()
+}
+
+/// How often the watchers of this process gave up the processor.
+fn sleeps_of_watchers() -> u64 {
+    let counts = of_watchers("voluntary_ctxt_switches:");
+    counts.iter().map(|count| count.parse::<u64>().expect("a number")).sum()
 }
 
 /// Tasks on 300 queues, each of which gets its message, twice.
@@ -126,20 +153,6 @@ pub fn rests(_: &[String]) {
     });
     drop(leases);
     child::tell("done");
-}
-
-/// How often the watchers of this process gave up the processor.
-fn sleeps_of_watchers() -> u64 {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("the threads");
-    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
-    let count = |status: String| -> u64 {
-        let line = |start| status.lines().find_map(|line| line.strip_prefix(start));
-        match line("Name:\t") {
-            Some("steadfast-watch") => line("voluntary_ctxt_switches:\t").unwrap().parse().unwrap(),
-            _ => 0,
-        }
-    };
-    tasks.flatten().filter_map(status).map(count).sum()
 }
 
 /// From now on the system call `futex_waitv` fails in this thread, and in those that it starts, as it
