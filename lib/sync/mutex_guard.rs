@@ -17,7 +17,7 @@ pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
     thread: PhantomData<*mut ()>,
 }
 
-/// The guard of a [`PthreadMutex`].
+/// The guard of a [`crate::PthreadMutex`].
 pub type PthreadMutexGuard<'a, T> = MutexGuard<'a, T, Pthread>;
 
 impl<'a, T: Shareable, L: RawLock> MutexGuard<'a, T, L> {
@@ -27,13 +27,13 @@ impl<'a, T: Shareable, L: RawLock> MutexGuard<'a, T, L> {
         MutexGuard { mutex, thread: PhantomData }
     }
 
-    /// Says that the value is right again, after [`LockError::OwnerDied`].
+    /// Says that the value is right again, after [`crate::LockError::OwnerDied`].
     pub fn mark_consistent(&mut self) {
         self.mutex.state().store(CLEAN, Ordering::Relaxed);
         self.mutex.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
     }
 
-    /// Gives the value up and releases the lock: every later attempt is [`LockError::Abandoned`]
+    /// Gives the value up and releases the lock: every later attempt is [`crate::LockError::Abandoned`]
     /// until somebody repairs or replaces the value.
     pub fn abandon(self) {
         self.mutex.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
