@@ -237,8 +237,15 @@ impl Shared {
             Some(Phase::Queued) => {
                 if self.is_named(store, chunk, between) {
                     survey.unfinished += u32::from(!discard);
-                } else if !self.single_producer || !lives.lives(word.owner()) {
+                } else if !self.single_producer {
                     survey.free(store, chunk, word);
+                } else if !lives.lives(word.owner()) {
+                    // It needs no lock, so it may have committed since the tail was looked at; but not
+                    // any more.
+                    let tail = self.ring().tail_quietly()?.0.pos;
+                    if !self.is_named(store, chunk, Between { tail, ..between }) {
+                        survey.free(store, chunk, word);
+                    }
                 }
             }
             Some(Phase::Leased) => {

@@ -17,6 +17,7 @@ mod hands;
 mod lease_hands;
 mod lease_model;
 mod lease_operations;
+mod lease_rounds;
 mod lease_stage;
 mod lease_victim;
 mod lifecycle;
@@ -51,6 +52,7 @@ fn scenarios() -> Vec<Scenario> {
     all.extend(nested::all());
     all.extend(queues::all());
     all.extend(lease_operations::all());
+    all.extend(lease_rounds::all());
     all.extend(endings::all());
     all.extend(lifecycle::all());
     all.extend(clean::all());
