@@ -122,6 +122,7 @@ fn child() {
         ("one_watcher", watcher::one_watcher),
         ("many_queues", watcher::many_queues),
         ("without_waitv", watcher::without_waitv),
+        ("truncated", watcher::truncated),
         ("rests", watcher::rests),
         ("comes_and_goes", watcher::comes_and_goes),
     ]);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use steadfast::{Queue, Shutdown};
+use steadfast::{GetError, Queue, SegmentError, Shutdown};
 use tokio::task::JoinSet;
 
 use crate::support::child::{self, Child};
@@ -155,6 +155,25 @@ pub fn rests(_: &[String]) {
     child::tell("done");
 }
 
+/// Child: a segment that is truncated ends the wait; those on another queue go on.
+pub fn truncated(_: &[String]) {
+    steadfast::guard_against_truncation().unwrap();
+    let (name, queue) = numbers("truncated", &small());
+    let (_other, other) = numbers("whole", &small());
+    std::thread::scope(|scope| {
+        let cut = scope.spawn(|| block_on(queue.get_async()));
+        let whole = scope.spawn(|| block_on(other.get_async()));
+        wait_until("the watcher is there", || watchers() > 0);
+        let file = std::fs::File::options().write(true).open(name.file()).unwrap();
+        file.set_len(0).unwrap();
+        let error = cut.join().unwrap().unwrap_err();
+        assert!(matches!(error, GetError::Segment(SegmentError::Truncated { .. })), "{error}");
+        other.put(&1).unwrap();
+        assert_eq!(whole.join().unwrap().unwrap(), 1);
+    });
+    child::tell("done");
+}
+
 /// From now on the system call `futex_waitv` fails in this thread, and in those that it starts, as it
 /// does in a kernel that has none.
 fn forbid_waitv() {
@@ -205,4 +224,9 @@ fn a_watcher_without_work_ends() {
 #[test]
 fn a_hundred_waiting_tasks_let_the_watcher_sleep() {
     plays("rests");
+}
+
+#[test]
+fn a_truncated_segment_ends_the_wait() {
+    plays("truncated");
 }
