@@ -229,7 +229,7 @@ impl Shared {
             }
             if look_after.is_zero() {
                 look_after = BACKSTOP;
-                match self.survey_for_sleeper(deadline) {
+                match self.survey_for_sleeper() {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(failed) => return Err(self.put_error(failed)),

@@ -67,8 +67,26 @@ impl Ring<'_> {
 
     /// Where the tail is, found without writing it (a single producer may be about to), and whether the
     /// mark that ends the queue stands there.
+    ///
+    /// A single producer may also go on meanwhile, round the ring and over the headers that are looked at.
+    /// It can do so only after it moved its tail and the head went past the place where the look began:
+    /// then what was read says nothing, and the look begins anew.
     pub(crate) fn tail_quietly(&self) -> Result<(Cursor, bool), Corrupt> {
-        let mut tail = Cursor::from_word(self.tail.load(Ordering::Acquire));
+        for _ in 0..100 {
+            let word = self.tail.load(Ordering::Acquire);
+            let start = Cursor::from_word(word);
+            let found = self.tail_from(start);
+            let head = Cursor::from_word(self.head.load(Ordering::Acquire));
+            let passed = head.pos.wrapping_sub(start.pos) as i32 > 0;
+            if !passed || self.tail.load(Ordering::Acquire) == word {
+                return found;
+            }
+        }
+        Err(Corrupt("the tail does not stand still long enough to be found"))
+    }
+
+    /// The end of the records from `tail` on.
+    fn tail_from(&self, mut tail: Cursor) -> Result<(Cursor, bool), Corrupt> {
         for _ in 0..=self.words.units() {
             match self.header(tail.pos) {
                 Header::Message { units, .. } | Header::Pad { units } => {

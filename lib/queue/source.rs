@@ -32,7 +32,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::os::clock::Deadline;
 use crate::os::futex::Held;
 use crate::sync::event_count::{EventCount, Key};
 use crate::sync::robust_lock::BACKSTOP;
@@ -239,7 +238,7 @@ impl Source {
         let called = before.is_none_or(|before| event.was_called_after(before));
         if backstop {
             waiters.expected = 0;
-            if shared.survey_for_sleeper(Deadline::after(PATIENCE)).is_err() {
+            if shared.survey_for_sleeper().is_err() {
                 waiters.everybody(calls);
             }
         }

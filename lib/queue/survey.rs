@@ -22,7 +22,8 @@
 //! A record that *names* a chunk is found at the position that the chunk gives, between head and tail,
 //! with the chunk's place and its message's number in it. (The bytes of a message in a plain queue's ring
 //! can imitate such a record. That delays the chunk's return until the head has passed, and does nothing
-//! else.)
+//! else.) A single producer does put meanwhile. Before the chunk of a dead owner is taken for left over,
+//! the tail is looked up again: by then that owner had committed what it ever would.
 //!
 //! If leases came back, or the index of what came back is torn, it is built anew under the read side's
 //! lock too. Nobody else holds both.
@@ -31,7 +32,7 @@
 //! whenever such a sleep ends without a call, ten times a second. Where there are many chunks, a sleeper
 //! asks first whether anybody came or went since it looked last; if not, there is nothing to be found.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::os::clock::{Deadline, monotonic};
@@ -50,7 +51,8 @@ const NOW_AND_THEN: Duration = Duration::from_millis(5);
 /// A walk past fewer chunks is shorter than asking who came or went.
 const FEW: u32 = 500;
 
-/// How long a survey waits for the read side's lock, while it has the write side's.
+/// How long a survey waits for the read side's lock, while it has the write side's, and a sleeper's for the
+/// write side's.
 pub(super) const SHORT: Duration = Duration::from_millis(2);
 
 /// What a survey found.
@@ -141,12 +143,15 @@ impl Shared {
         if !self.look_after().is_zero() {
             return Ok(false);
         }
-        self.survey_for_sleeper(Deadline::Now)
+        self.survey_for_sleeper()
     }
 
     /// A survey before a sleep, if there may be something to be found. Tells whether it changed anything.
+    ///
+    /// It does not wait for the write side's lock for long, whatever the sleeper's deadline: its owner may be
+    /// stopped, and who waits there hears no call.
     #[cold]
-    pub(crate) fn survey_for_sleeper(&self, deadline: Deadline) -> Result<bool, Failed> {
+    pub(crate) fn survey_for_sleeper(&self) -> Result<bool, Failed> {
         if self.store().is_none() {
             return Ok(false);
         }
@@ -161,7 +166,7 @@ impl Shared {
         {
             return Ok(false);
         }
-        let changed = self.survey_if_possible(deadline)?;
+        let changed = self.survey_if_possible(Deadline::after(SHORT))?;
         if changed {
             // There may be more of it: not everything can be done in every state.
             known.census.store(0, Ordering::Relaxed);
@@ -189,6 +194,8 @@ impl Shared {
             head: Cursor::from_word(ring.head_word()).pos,
             tail: ring.tail_quietly()?.0.pos,
         };
+        // What the head went past was marked as taken before.
+        fence(Ordering::Acquire);
         let mut lives = Lives::new(&self.segment);
         let mut survey = Survey::default();
         store.visit(self.books(), self.given_back(), |chunk, state| {
@@ -237,15 +244,11 @@ impl Shared {
             Some(Phase::Queued) => {
                 if self.is_named(store, chunk, between) {
                     survey.unfinished += u32::from(!discard);
-                } else if !self.single_producer {
+                } else if !self.single_producer
+                    || !(lives.lives(word.owner())
+                        || self.is_named_by_now(store, chunk, between)?)
+                {
                     survey.free(store, chunk, word);
-                } else if !lives.lives(word.owner()) {
-                    // It needs no lock, so it may have committed since the tail was looked at; but not
-                    // any more.
-                    let tail = self.ring().tail_quietly()?.0.pos;
-                    if !self.is_named(store, chunk, Between { tail, ..between }) {
-                        survey.free(store, chunk, word);
-                    }
                 }
             }
             Some(Phase::Leased) => {
@@ -253,6 +256,8 @@ impl Shared {
                     survey.unfinished += u32::from(!discard);
                 } else if lives.lives(word.owner()) {
                     survey.unfinished += 1;
+                } else if self.single_producer && self.is_named_by_now(store, chunk, between)? {
+                    survey.unfinished += u32::from(!discard);
                 } else if self.returned().is_none() {
                     survey.free(store, chunk, word);
                 } else {
@@ -276,6 +281,18 @@ impl Shared {
         let sequence = store.of(chunk, at::SEQUENCE).load(Ordering::Relaxed);
         let name = chunk::name(chunk.index, sequence);
         self.ring().names(between.head, between.tail, position, name)
+    }
+
+    /// The same with the tail as it is now, for a chunk whose owner was found dead: a single producer puts
+    /// without the lock, so the record may have come after the walk began.
+    fn is_named_by_now(
+        &self,
+        store: &Store,
+        chunk: Chunk,
+        between: Between,
+    ) -> Result<bool, Corrupt> {
+        let tail = self.ring().tail_quietly()?.0.pos;
+        Ok(self.is_named(store, chunk, Between { tail, ..between }))
     }
 
     /// Takes the leases of the dead back, and builds the index anew; both sides are held.
@@ -329,25 +346,41 @@ impl Shared {
         self.limits.0 > 0 && u32::from(word.attempts()) >= self.limits.0
     }
 
-    /// Lets the oldest dead letters go, until there are not too many.
+    /// Lets the oldest dead letters go, until there are not too many. A process may have left many at once,
+    /// so which ones are the oldest is found by halving: some sixty walks, however many they are.
     fn forget_oldest(&self, store: &Store, survey: &mut Survey) -> Result<(), Corrupt> {
-        while survey.dead > self.limits.1 {
-            let mut oldest: Option<(u64, Chunk, State)> = None;
+        let mut excess = survey.dead.saturating_sub(self.limits.1);
+        let each = |visit: &mut dyn FnMut(u64, Chunk, State)| {
             store.visit(self.books(), self.given_back(), |chunk, word| {
                 if word.phase() == Some(Phase::Dead) {
                     let sequence = store.of(chunk, at::SEQUENCE).load(Ordering::Relaxed);
-                    if oldest.is_none_or(|(least, ..)| sequence < least) {
-                        oldest = Some((sequence, chunk, word));
-                    }
+                    visit(sequence, chunk, word);
                 }
                 Ok(())
-            })?;
-            let Some((_, chunk, word)) = oldest else { return Ok(()) };
-            survey.free(store, chunk, word);
-            self.given_back().fetch_add(u64::from(chunk.units), Ordering::Relaxed);
-            survey.dead -= 1;
+            })
+        };
+        let (mut least, mut most) = (u64::MAX, 0);
+        each(&mut |sequence, _, _| (least, most) = (least.min(sequence), most.max(sequence)))?;
+        if excess == 1 {
+            most = least;
         }
-        Ok(())
+        while least < most {
+            let middle = least + (most - least) / 2;
+            let mut older = 0;
+            each(&mut |sequence, _, _| older += u32::from(sequence <= middle))?;
+            if older < excess {
+                least = middle + 1;
+            } else {
+                most = middle;
+            }
+        }
+        each(&mut |sequence, chunk, word| {
+            if excess > 0 && sequence <= most {
+                survey.free(store, chunk, word);
+                survey.dead -= 1;
+                excess -= 1;
+            }
+        })
     }
 }
 

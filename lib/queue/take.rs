@@ -248,7 +248,7 @@ impl Shared {
         }
         let found = match often {
             true => self.survey_now_and_then(),
-            false => self.survey_for_sleeper(deadline),
+            false => self.survey_for_sleeper(),
         };
         let found = found.map_err(|failed| self.get_error(failed, deadline))?;
         Ok(found && self.seems_ready())

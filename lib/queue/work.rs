@@ -71,7 +71,7 @@ impl Shared {
     }
 
     /// Whether something is in the queue, handed out to nobody.
-    fn has_work(&self) -> bool {
+    pub(super) fn has_work(&self) -> bool {
         self.has_message() || self.returned().is_some_and(|returned| returned.count() > 0)
     }
 
@@ -84,7 +84,7 @@ impl Shared {
         }
         let left = self.state() < state::NOW && self.has_work();
         let surveyed = match left {
-            true => self.survey_for_sleeper(deadline).map(|_| false),
+            true => self.survey_for_sleeper().map(|_| false),
             false => self.survey(deadline).map(|survey| survey.unfinished == 0),
         };
         match surveyed {

@@ -34,8 +34,12 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
+        Scene::with(&QueueOptions::new())
+    }
+
+    fn with(options: &QueueOptions) -> Scene {
         let name = Name::new("stopped");
-        let queue = Queue::create(&name, &QueueOptions::new().capacity(4096)).unwrap();
+        let queue = Queue::create(&name, &options.clone().capacity(4096)).unwrap();
         let mut holder = Child::spawn("stopped", &[&name]);
         let tid: u64 = holder.hear().parse().unwrap();
         let bytes = std::fs::read(name.file()).unwrap();
@@ -143,4 +147,29 @@ fn a_killed_holder_is_succeeded_by_those_who_wait() {
         assert_eq!(waiting.join().unwrap(), b"first");
         assert_eq!(scene.queue.get().unwrap(), b"second");
     }
+}
+
+/// Who sleeps for a message looks for the dead under the write side's lock. It may not hang there.
+#[test]
+fn a_get_beside_a_stopped_surveyor_gets_what_comes_and_hears_of_the_end() {
+    let _dog = watchdog_after(LIMIT);
+    let options = QueueOptions::new().large_messages(64 << 10).single_producer();
+    let scene = Scene::with(&options);
+    let mut producer = scene.queue.producer().unwrap();
+    scene.hold(TAIL_LOCK);
+    let put = std::thread::spawn(move || {
+        std::thread::sleep(10 * BRIEF);
+        producer.put(b"short ones need no lock").unwrap();
+    });
+    let result = scene.soon("get", |queue| queue.get());
+    assert_eq!(result.unwrap(), b"short ones need no lock");
+    put.join().unwrap();
+    let closer = scene.queue.clone();
+    let close = std::thread::spawn(move || {
+        std::thread::sleep(10 * BRIEF);
+        closer.shutdown(Shutdown::Now)
+    });
+    let result = scene.soon("get", |queue| queue.get());
+    assert!(matches!(result, Err(GetError::Closed)), "{result:?}");
+    close.join().unwrap().unwrap();
 }
