@@ -197,7 +197,7 @@ impl Shared {
     #[inline]
     fn call_joiners(&self) {
         fence_after_rmw();
-        if self.all_done().has_sleepers() && (self.state() == state::NOW || !self.seems_ready()) {
+        if self.all_done().has_sleepers() && (self.state() >= state::NOW || !self.has_work()) {
             self.all_done().notify_all();
         }
     }

@@ -73,18 +73,25 @@ impl Shared {
         Ok(letters)
     }
 
-    /// See [`crate::JoinableQueue::purge`].
+    /// See [`crate::JoinableQueue::purge`]. One walk under the lock: what was found in an earlier one may be
+    /// another message by now, in a chunk of another length.
     pub(super) fn purge(&self) -> Result<usize, Failed> {
         let Some(store) = self.store() else { return Ok(0) };
-        let mut purged = 0;
-        for (_, chunk, state, _) in self.list_dead(store)? {
-            let free = || store.change_state(chunk, state, State::FREE);
-            if self.locked(self.tail_lock(), Deadline::Never, free, |_| {})? {
-                self.count_free(chunk);
-                purged += 1;
+        let free_all = || {
+            let mut purged = 0;
+            store.visit(self.books(), self.given_back(), |chunk, state| {
+                let dead = state.phase() == Some(Phase::Dead);
+                purged += u32::from(dead && store.change_state(chunk, state, State::FREE));
+                Ok(())
+            })?;
+            Ok::<u32, Failed>(purged)
+        };
+        let purged = self.locked(self.tail_lock(), Deadline::Never, free_all, |purged| {
+            if let Ok(purged @ 1..) = purged {
+                self.not_full().notify(*purged);
             }
-        }
-        Ok(purged)
+        })?;
+        Ok(purged? as usize)
     }
 
     /// See [`crate::JoinableQueue::redrive`]. Each message is one change of the index, under both locks, as
@@ -116,7 +123,8 @@ impl Shared {
             };
             let revived = loop {
                 match self.locked(self.tail_lock(), Deadline::Never, both, |_| {})? {
-                    Err(Failed::Stuck) => continue,
+                    // Let the producers in.
+                    Err(Failed::Stuck) => std::thread::sleep(SHORT * 5),
                     other => break other?,
                 }
             };

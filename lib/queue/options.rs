@@ -87,7 +87,8 @@ impl QueueOptions {
     }
 
     /// For a [`crate::JoinableQueue`]: so many dead letters are kept, 1000 unless this says otherwise;
-    /// beyond that the oldest goes.
+    /// beyond that the oldest goes. They keep their room in the queue meanwhile: puts wait if they fill it,
+    /// until somebody calls `purge` or `redrive`.
     pub fn max_dead_letters(mut self, messages: u32) -> QueueOptions {
         self.max_dead_letters = messages;
         self

@@ -12,6 +12,7 @@ mod lists;
 mod model;
 mod semantics;
 mod slots;
+mod surveys;
 mod throughput;
 mod waiting;
 
