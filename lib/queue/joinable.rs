@@ -319,6 +319,20 @@ impl<T: Message + ?Sized> JoinableQueue<T> {
         Ok(self.shared.state() == state::NOW || !(back || self.shared.has_message()))
     }
 
+    /// Whether a put of the smallest message would have to wait. A hint where the store is nearly full: its
+    /// counters may be behind, and room need not be in one piece.
+    ///
+    /// # Errors
+    /// [`SegmentError`] if the segment cannot be used.
+    pub fn is_full(&self) -> Result<bool, SegmentError> {
+        self.shared.segment.check()?;
+        let store_is_full = self
+            .shared
+            .store()
+            .is_some_and(|store| store.seems_full(self.shared.books(), self.shared.given_back()));
+        Ok(store_is_full || self.shared.ring().is_full())
+    }
+
     /// The limit of messages in the queue, those handed out or come back not counted; 0 = none.
     pub fn maxsize(&self) -> usize {
         self.shared.maxsize()

@@ -182,19 +182,22 @@ impl<T: Message + ?Sized> Lease<T> {
         self.holding.give_back(Return::Untouched)
     }
 
-    /// Copies the whole message to the start of `bytes`. False if `bytes` is shorter than the message.
+    /// Copies the whole message to the start of `bytes`. False if `bytes` is shorter than the message, or the
+    /// segment cannot be used: in a forked child, or when it was truncated.
     pub fn copy_to(&self, bytes: &mut [u8]) -> bool {
         bytes.get_mut(..self.len()).is_some_and(|bytes| self.copy_at(0, bytes))
     }
 
-    /// Fills `bytes` from `offset` of the message. False if the message ends before.
+    /// Fills `bytes` from `offset` of the message. False if the message ends before, or the segment cannot be
+    /// used.
     pub fn copy_at(&self, offset: usize, bytes: &mut [u8]) -> bool {
         let len = self.len();
         let fits = offset <= len && bytes.len() <= len - offset;
         match (self.holding.shared.store(), self.holding.held) {
             (Some(store), Some(held)) if fits => {
                 store.read(held.chunk, offset, bytes);
-                true
+                // Afterwards, so that a truncation that this met is noticed.
+                self.holding.shared.segment.is_usable()
             }
             _ => false,
         }

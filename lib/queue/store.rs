@@ -223,6 +223,12 @@ impl Store {
         fits(back)
     }
 
+    /// Whether the counters say that not a unit is free.
+    pub(crate) fn seems_full(&self, books: &Books, back: &AtomicU64) -> bool {
+        let used = books.taken.load(Ordering::Relaxed).wrapping_sub(back.load(Ordering::Relaxed));
+        used == u64::from(self.units)
+    }
+
     #[inline]
     fn is_free(&self, chunk: Chunk) -> bool {
         self.state(chunk).phase() == Some(Phase::Free)

@@ -251,24 +251,29 @@ impl<'a> View<'a> {
         self.len == 0
     }
 
-    /// Copies the whole message to the start of `bytes`. False if `bytes` is shorter than the message.
+    /// Copies the whole message to the start of `bytes`. False if `bytes` is shorter than the message, or the
+    /// segment cannot be used: in a forked child, or when it was truncated.
     pub fn copy_to(&self, bytes: &mut [u8]) -> bool {
         bytes.get_mut(..self.len).is_some_and(|bytes| self.copy_at(0, bytes))
     }
 
-    /// Fills `bytes` from `offset` of the message. False if the message ends before.
+    /// Fills `bytes` from `offset` of the message. False if the message ends before, or the segment cannot be
+    /// used.
     pub fn copy_at(&self, offset: usize, bytes: &mut [u8]) -> bool {
         let fits = offset <= self.len && bytes.len() <= self.len - offset;
         let shared = &self.consumer.shared;
-        fits && match self.lies {
-            Lies::Ring { position, .. } => {
-                shared.words().read_at(position.wrapping_add(1), offset, bytes)
-            }
-            Lies::Store(chunk, _) => shared.store().is_some_and(|store| {
-                store.read(chunk, offset, bytes);
-                true
-            }),
-        }
+        let copied = fits
+            && match self.lies {
+                Lies::Ring { position, .. } => {
+                    shared.words().read_at(position.wrapping_add(1), offset, bytes)
+                }
+                Lies::Store(chunk, _) => shared.store().is_some_and(|store| {
+                    store.read(chunk, offset, bytes);
+                    true
+                }),
+            };
+        // Afterwards, so that a truncation that this met is noticed.
+        copied && shared.segment.is_usable()
     }
 
     /// The eight bytes at `offset` as a number in this machine's byte order.
