@@ -34,6 +34,7 @@ use super::{GetError, LeaseError};
 ///
 /// A lease may move to another thread, and be acknowledged there. In a child made by `fork` it is the
 /// parent's: dropping it there does nothing.
+#[must_use = "a lease that is dropped gives its message back, and the attempt counts"]
 pub struct Lease<T: Message + ?Sized = [u8]> {
     holding: Holding,
     kind: PhantomData<fn() -> T::Owned>,

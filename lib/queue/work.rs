@@ -38,7 +38,8 @@ impl Shared {
                 Ok(Claim::Held(held)) => return Ok(held),
                 Ok(Claim::Empty) => self.found_nothing(deadline, &mut marked)?,
                 Ok(Claim::Torn) => {
-                    let mended = self.survey_if_possible(deadline);
+                    // Whoever is stopped in a put must not keep this call from seeing the queue end.
+                    let mended = self.survey_if_possible(Deadline::Now);
                     mended.map_err(|failed| self.get_error(failed, deadline))?;
                     if returned.is_torn() && deadline.nap(BACKSTOP).is_none() {
                         return Err(GetError::nothing(deadline));
