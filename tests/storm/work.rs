@@ -167,6 +167,9 @@ pub fn consume(
         if random.percent(50) {
             leases.reverse();
         }
+        if random.percent(1) {
+            leave_to_a_child(queue, &mut leases, &mut random)?;
+        }
         for lease in leases {
             bytes.resize(lease.len(), 0);
             assert!(lease.copy_to(&mut bytes), "the message has the length that it says");
@@ -175,6 +178,32 @@ pub fn consume(
         }
         pause(ledger, Mood::SlowConsumers, &mut random);
     }
+}
+
+/// Forks a child, which inherits the queue and the leases: nothing of it may be of any use there, nor of harm
+/// here, also if this process is killed before the child has ended.
+fn leave_to_a_child(
+    queue: &JoinableQueue,
+    leases: &mut Vec<Lease>,
+    random: &mut Random,
+) -> Result<(), Failure> {
+    let nap = Duration::from_micros(random.below(5000));
+    // SAFETY: the child uses what it inherited, and ends without going back to what its parent was doing.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = matches!(queue.try_get(), Err(GetError::Segment(_)))
+            && matches!(queue.put(b"from a child"), Err(PutError::Segment(_)));
+        leases.clear();
+        thread::sleep(nap);
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!refused)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made, if it was.
+    if child < 0 || unsafe { libc::waitpid(child, &mut status, 0) } != child || status != 0 {
+        return Err(format!("a forked child could use what it inherited: status {status}").into());
+    }
+    Ok(())
 }
 
 enum Took {
