@@ -31,7 +31,7 @@ use super::{
 /// * A message is handed out *at least* once. [`Lease::attempt`] tells a repeat. It never has two living
 ///   holders.
 /// * What a dead consumer held comes back, first in line, at the latest when anybody waits for a message,
-///   joins or attaches; then within 100 ms of its death.
+///   joins, attaches or has got a thousand messages; then within 100 ms of its death.
 /// * A process that is stopped is not dead, and keeps its leases.
 ///
 /// # Order

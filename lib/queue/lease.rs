@@ -26,7 +26,7 @@ use super::{GetError, LeaseError};
 /// | [`Lease::nack`], [`Lease::nack_after`] | comes back, first in line or after a delay |
 /// | [`Lease::release`] | comes back, and this attempt does not count |
 /// | it is dropped | comes back, as by `nack`; a panic of the thread is noted |
-/// | the process dies | comes back: at the latest when anybody waits for a message, joins or attaches |
+/// | the process dies | comes back: at the latest when anybody waits for a message, joins, attaches or has got a thousand messages |
 /// | it is forgotten | comes back when the process ends |
 ///
 /// A message that came back [`QueueOptions::max_deliveries`](crate::QueueOptions::max_deliveries) times

@@ -30,7 +30,8 @@
 //!
 //! Who surveys: whoever attaches, joins, or is about to sleep for a message or for room; and again
 //! whenever such a sleep ends without a call, ten times a second. Where there are many chunks, a sleeper
-//! asks first whether anybody came or went since it looked last; if not, there is nothing to be found.
+//! asks first whether anybody came or went since it looked last; if not, there is nothing to be found. And
+//! a consumer that never has to wait does so once in a thousand messages.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -47,6 +48,9 @@ use super::store::{Chunk, Store};
 
 /// A process looks for the dead at most once in so long, unless it has slept for a backstop.
 const NOW_AND_THEN: Duration = Duration::from_millis(5);
+
+/// A consumer that never has to wait looks for the dead once in so many messages.
+const MANY_LEASES: u32 = 1024;
 
 /// A walk past fewer chunks is shorter than asking who came or went.
 const FEW: u32 = 500;
@@ -88,6 +92,8 @@ pub(crate) struct LastSurvey {
     chunks: AtomicU32,
     /// Who was there.
     census: AtomicU64,
+    /// How many messages this process leased; some may be missed.
+    leases: AtomicU32,
 }
 
 /// What the ring says while the write side is held.
@@ -172,6 +178,17 @@ impl Shared {
             known.census.store(0, Ordering::Relaxed);
         }
         Ok(changed)
+    }
+
+    /// After a lease: where there is always something to get nobody waits, and what the dead held would be
+    /// left. If this finds something wrong, whoever needs it will, too.
+    #[inline]
+    pub(crate) fn survey_after_many(&self) {
+        let leases = self.last_survey.leases.load(Ordering::Relaxed).wrapping_add(1);
+        self.last_survey.leases.store(leases, Ordering::Relaxed);
+        if leases.is_multiple_of(MANY_LEASES) {
+            let _ = self.survey_for_sleeper();
+        }
     }
 
     /// A survey that is left to the next if somebody is stopped. Tells whether it changed anything.

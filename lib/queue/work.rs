@@ -35,7 +35,10 @@ impl Shared {
                 },
             );
             match claimed.and_then(|claimed| claimed) {
-                Ok(Claim::Held(held)) => return Ok(held),
+                Ok(Claim::Held(held)) => {
+                    self.survey_after_many();
+                    return Ok(held);
+                }
                 Ok(Claim::Empty) => self.found_nothing(deadline, &mut marked)?,
                 Ok(Claim::Torn) => {
                     // Whoever is stopped in a put must not keep this call from seeing the queue end.

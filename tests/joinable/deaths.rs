@@ -77,6 +77,25 @@ fn what_a_killed_consumer_held_comes_back_first_and_in_order() {
 }
 
 #[test]
+fn a_consumer_that_never_waits_gets_what_a_killed_one_held() {
+    let _watchdog = support::watchdog();
+    let options = small().capacity(1 << 20);
+    let (name, queue) = bytes_with("busy", &options);
+    for _ in 0..4000 {
+        queue.put(b"work").unwrap();
+    }
+    let holder = holder(&name, 1);
+    holder.kill();
+    let mut again = false;
+    for _ in 0..3000 {
+        let lease = queue.try_get().unwrap();
+        again |= lease.attempt() == 2;
+        lease.ack().unwrap();
+    }
+    assert!(again, "and a thousand messages are still there");
+}
+
+#[test]
 fn a_waiting_consumer_gets_what_a_killed_one_held() {
     let _watchdog = support::watchdog();
     let (name, queue) = bytes("waiting");
