@@ -78,9 +78,21 @@ pub use segment::{
 };
 #[cfg(not(all(test, loom)))]
 pub use sync::{
-    Futex, LockError, Mutex, MutexGuard, Pthread, PthreadMutex, PthreadMutexGuard, RawLock,
-    RobustMutex, Shareable,
+    Array, Barrier, BoundedSemaphore, Condvar, Consistency, Death, Event, Futex, Guarded,
+    LockError, Mutex, MutexGuard, Once, OnceAttempt, Party, Permit, Permits, Pthread, PthreadMutex,
+    PthreadMutexGuard, RLock, RLockGuard, RawLock, RobustMutex, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, SegmentOf, Semaphore, Shareable, Shared, Value, WaitError, Waiting, Wakeup,
 };
+
+/// What `#[derive(Shared)]` writes code for. Not part of the interface.
+#[cfg(not(all(test, loom)))]
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::segment::Area;
+    pub use crate::sync::Room;
+}
+#[cfg(not(all(test, loom)))]
+pub use steadfast_macros::Shared;
 
 // The models, in tests with `--cfg loom`: the lock, the event count and the ring, on a machine of their
 // own. In the library itself that cfg (it may be there for somebody else's models) changes nothing.

@@ -31,11 +31,12 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Waited
     }
 }
 
-/// Wakes up to `count` sleepers of `word`. A word that is no longer mapped has no sleepers that
-/// could be woken, so there is no error to report.
-pub(crate) fn wake(word: &AtomicU32, count: u32) {
+/// Wakes up to `count` sleepers of `word`, and tells how many. A word that is no longer mapped has no
+/// sleepers that could be woken, so there is no error to report.
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     // The kernel reads the count as a signed number: more than i32::MAX would wake one.
-    let _ = futex::wake(word, Flags::empty(), count.min(i32::MAX as u32));
+    let woken = futex::wake(word, Flags::empty(), count.min(i32::MAX as u32)).unwrap_or(0);
+    u32::try_from(woken).unwrap_or(u32::MAX)
 }
 
 /// The most words that [`wait_any`] sleeps on.

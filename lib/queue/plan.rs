@@ -142,7 +142,7 @@ impl Plan {
     }
 
     pub(crate) fn write(&self, area: &Area) {
-        Constants::new(self.words()).write(area);
+        Constants::new(self.words()).write(area, 0);
         if let Some(store) = self.store(area) {
             store.format();
         }
@@ -150,8 +150,8 @@ impl Plan {
 
     /// Reads the plan of a queue that is there, or what is wrong with it.
     pub(crate) fn read(area: &Area) -> Result<Plan, &'static str> {
-        let constants =
-            Constants::<7>::read(area).ok_or("the queue's constants do not have their checksum")?;
+        let constants = Constants::<7>::read(area, 0)
+            .ok_or("the queue's constants do not have their checksum")?;
         let [version, ring_bytes, maxsize, roles, store_bytes, limits, _] = constants.words();
         if version != VERSION {
             return Err("the queue has another object version");

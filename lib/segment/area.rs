@@ -106,6 +106,18 @@ impl Area {
         Arranged(start)
     }
 
+    /// `count` arrangements one after the other, checked once.
+    pub(crate) fn arranged_slice<T: Arrangement>(
+        &self,
+        offset: usize,
+        count: usize,
+    ) -> ArrangedSlice<T> {
+        let bytes = size_of::<T>().checked_mul(count).expect("a slice inside of the area");
+        let start = self.at(offset, bytes).cast::<T>();
+        assert!(start.is_aligned(), "misaligned arrangements");
+        ArrangedSlice(start, count)
+    }
+
     /// The `units` 8-byte words from `offset` on, as a ring. `units` must be a power of two.
     pub(crate) fn ring(&self, offset: usize, units: u32) -> Words {
         assert!(offset.is_multiple_of(8) && units.is_power_of_two(), "not a ring");
@@ -145,6 +157,25 @@ impl<T: Arrangement> std::ops::Deref for Arranged<T> {
         // SAFETY: in bounds and aligned (checked when it was made), mapped while its keeper keeps the
         // segment, and valid for every bit pattern (the trait's contract).
         unsafe { &*self.0 }
+    }
+}
+
+/// Several [`Arrangement`]s in a row. Whoever keeps them keeps the segment too.
+#[derive(Debug)]
+pub(crate) struct ArrangedSlice<T: Arrangement>(*const T, usize);
+
+// SAFETY: atomics may be used by any thread.
+unsafe impl<T: Arrangement> Send for ArrangedSlice<T> {}
+// SAFETY: as above.
+unsafe impl<T: Arrangement> Sync for ArrangedSlice<T> {}
+
+impl<T: Arrangement> std::ops::Deref for ArrangedSlice<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: as for Arranged; `arranged_slice` has checked that all of them are in bounds.
+        unsafe { std::slice::from_raw_parts(self.0, self.1) }
     }
 }
 

@@ -68,6 +68,19 @@ pub enum SegmentError {
         /// The kind that was asked for.
         wanted: Kind,
     },
+    /// The segment holds a shared struct of another type.
+    #[error(
+        "segment {name:?} holds {found}, not {wanted}: use programs that agree on the type, or unlink \
+         the segment and create it anew"
+    )]
+    WrongType {
+        /// The segment.
+        name: String,
+        /// The type of what is in it, as its creator described it.
+        found: String,
+        /// The type that was asked for.
+        wanted: String,
+    },
     /// The segment was damaged: a constant in it is not what its creator wrote.
     #[error("segment {name:?} is corrupt ({what}): unlink it and create it anew")]
     Corrupt {
@@ -196,6 +209,7 @@ impl SegmentError {
             | SegmentError::NotASegment { name, .. }
             | SegmentError::WrongVersion { name, .. }
             | SegmentError::WrongKind { name, .. }
+            | SegmentError::WrongType { name, .. }
             | SegmentError::Corrupt { name, .. }
             | SegmentError::NoSpace { name, .. }
             | SegmentError::Full { name, .. }

@@ -33,14 +33,16 @@ mod remove;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use area::{Area, Arranged, Arrangement, Words};
+pub use area::Area;
+pub(crate) use area::{Arranged, ArrangedSlice, Arrangement, Words};
 pub(crate) use attachment::RoleClaim;
 pub use clean::{CleanReason, Cleaned, SegmentInfo};
 pub(crate) use constants::Constants;
 pub use error::SegmentError;
+pub(crate) use layout::fnv1a;
 pub use options::{CleanOptions, SegmentOptions};
-pub(crate) use participants::Owner;
 pub use participants::Role;
+pub(crate) use participants::{Owner, Who};
 
 use attachment::Inner;
 use std::fmt;
@@ -56,6 +58,7 @@ use std::sync::Arc;
 /// | 3 | mutex |
 /// | 4 | pthread mutex |
 /// | 5 | joinable queue |
+/// | 6 | shared struct |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Kind {
@@ -69,13 +72,22 @@ pub enum Kind {
     PthreadMutex = 4,
     /// A queue whose messages are leased and acknowledged.
     JoinableQueue = 5,
+    /// A primitive of its own, or a struct of several: what [`Segment::of`] makes.
+    Shared = 6,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Kind> {
-        [Kind::Bytes, Kind::Queue, Kind::Mutex, Kind::PthreadMutex, Kind::JoinableQueue]
-            .into_iter()
-            .find(|&kind| kind as u32 == number)
+        [
+            Kind::Bytes,
+            Kind::Queue,
+            Kind::Mutex,
+            Kind::PthreadMutex,
+            Kind::JoinableQueue,
+            Kind::Shared,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u32 == number)
     }
 }
 
@@ -87,6 +99,7 @@ impl fmt::Display for Kind {
             Kind::Mutex => "mutex",
             Kind::PthreadMutex => "pthread mutex",
             Kind::JoinableQueue => "joinable queue",
+            Kind::Shared => "shared struct",
         })
     }
 }
@@ -390,6 +403,11 @@ impl Segment {
     /// be asked, the answer is yes. About 0.5 us.
     pub(crate) fn is_alive(&self, owner: Owner) -> bool {
         self.inner.participants.is_alive(owner)
+    }
+
+    /// What the table of participants says about an owner mark, if nobody has taken its slot since.
+    pub(crate) fn who(&self, owner: Owner) -> Option<Who> {
+        self.inner.participants.who(owner)
     }
 
     /// A number that changes when a participant comes or is gone; see `Participants::census`. `None` when

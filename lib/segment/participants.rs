@@ -67,6 +67,15 @@ impl Owner {
     }
 }
 
+/// What a process wrote about itself into its slot, for people. A peer may have written anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// Its process id, in its own PID namespace.
+    pub(crate) pid: u32,
+    /// Its name: up to 16 bytes, padded with zeros.
+    pub(crate) name: [u64; 2],
+}
+
 /// A side of a segment's object that is declared single: one handle at a time may have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -157,6 +166,16 @@ impl Participants {
         }
         let held = self.lock.held_by_others(SLOT_BYTE + u64::from(slot), 1);
         !matches!(held, Ok(None))
+    }
+
+    /// What the table says about an owner, for people. `None` if the slot has a new owner.
+    pub(crate) fn who(&self, owner: Owner) -> Option<Who> {
+        let slot = owner.slot().filter(|&slot| slot < self.layout.participants)?;
+        let at = self.layout.slot_at(slot);
+        let generation = || self.table.word32(at).load(Ordering::Acquire);
+        let name = [24, 32].map(|field| self.table.word64(at + field).load(Ordering::Relaxed));
+        let who = Who { pid: self.table.word32(at + 4).load(Ordering::Relaxed), name };
+        (generation() == u32::from(owner.generation())).then_some(who)
     }
 
     /// How many processes are attached, with this one.

@@ -53,6 +53,16 @@ impl<'a> Caller<'a> {
         self.segment.native_tid()
     }
 
+    /// The number that the kernel knows this thread by, in this process's own PID namespace.
+    pub(crate) fn thread(&self) -> u32 {
+        self.thread.tid()
+    }
+
+    /// Whether the segment can still be used.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.segment.is_usable()
+    }
+
     /// Tells the kernel which word to look at if this thread dies before [`Caller::disarm`].
     #[inline]
     pub(crate) fn arm(&self, word: &AtomicU64) -> Armed {

@@ -27,6 +27,22 @@
 //! A caller killed between a and e leaves its sleepers to their time-out: every sleep has one. A dead
 //! sleeper leaves at most one needless wake.
 //!
+//! # Calling as many as asked, and no more
+//! Where each call is for one sleeper (a condition variable, a semaphore), a caller that clears the mark would
+//! hide the other sleepers from the next caller until the first one has set it again. So there
+//! ([`EventCount::notify_each`], and [`EventCount::sleep`] on the other side) the mark stays until a wake finds
+//! nobody any more:
+//! ```text
+//! c if word has bit 0:
+//! d   called = word + 2, by addition
+//! e   woken = futex_wake(count)
+//! f   if woken < count: word: called -> (called + 2) without bit 0, and if it was still `called`:
+//! g     futex_wake(all)
+//! ```
+//! Nobody slept after e, but somebody who took the key `called` between d and f may sleep: before f, and then
+//! g wakes it; or it comes to its line 4 after f, and finds another word. Either way it looks again, and marks
+//! the word anew. A dead sleeper's mark costs one needless system call.
+//!
 //! # Sleeping for others
 //! A process's watcher sleeps on many event counts for many tasks. Each task announces itself (1 to 3); then
 //! the watcher sleeps with a key of its own, taken before the task was entered in its books, or after which
@@ -106,6 +122,39 @@ impl EventCount {
                 Err(now) => seen = now,
             }
         }
+    }
+
+    /// [`EventCount::wait`] for those who are called by [`EventCount::notify_each`]: the mark still stands.
+    pub(crate) fn sleep(&self, key: Key, timeout: Duration) -> futex::Waited {
+        futex::wait(&self.word, key.0, timeout)
+    }
+
+    /// Calls up to `count` of those who [`EventCount::sleep`], each call another one. One load when nobody
+    /// sleeps. As for [`EventCount::notify`] otherwise.
+    #[inline]
+    pub(crate) fn notify_each(&self, count: u32) {
+        fence_after_rmw();
+        if self.word.load(Ordering::Relaxed) & SLEEPERS != 0 {
+            self.notify_each_slow(count);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn notify_each_slow(&self, count: u32) {
+        let called = self.word.fetch_add(ONE, Ordering::SeqCst).wrapping_add(ONE);
+        if futex::wake(&self.word, count) >= count {
+            return;
+        }
+        let nobody = called.wrapping_add(ONE) & !SLEEPERS;
+        if self.word.compare_exchange(called, nobody, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            futex::wake(&self.word, u32::MAX);
+        }
+    }
+
+    /// Whether sleepers were called since `key` was taken.
+    pub(crate) fn called_since(&self, key: Key) -> bool {
+        (self.word.load(Ordering::SeqCst) ^ key.0) & !SLEEPERS != 0
     }
 
     /// Calls every sleeper, also those whose mark an earlier caller of fewer has cleared and who have

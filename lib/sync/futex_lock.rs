@@ -5,7 +5,7 @@ use crate::os::clock::Deadline;
 use crate::segment::{Kind, Segment};
 
 use super::Caller;
-use super::mutex::{Cell, NotLocked, RawLock};
+use super::raw_lock::{Cell, NotLocked, RawLock};
 use super::robust_lock::{Acquired, Refused, RobustLock};
 
 /// Our own robust lock: fast, and safe against hostile peers and other PID namespaces.
@@ -21,6 +21,7 @@ fn lock_of(cell: &Cell) -> &RobustLock {
 }
 
 impl RawLock for Futex {
+    const NAME: &str = "Mutex";
     const KIND: Kind = Kind::Mutex;
 
     #[inline]

@@ -33,6 +33,24 @@ pub enum LockError<G> {
     Segment(#[from] SegmentError),
 }
 
+impl<G> LockError<G> {
+    /// The same error of another guard, where there is none in it.
+    ///
+    /// # Panics
+    /// With the guard of a dead owner's lock: a mistake of the caller in this crate.
+    pub(super) fn without_guard<H>(self) -> LockError<H> {
+        match self {
+            LockError::OwnerDied(_) => unreachable!("the lock is held"),
+            LockError::Abandoned => LockError::Abandoned,
+            LockError::TimedOut => LockError::TimedOut,
+            LockError::WouldBlock => LockError::WouldBlock,
+            LockError::Deadlock => LockError::Deadlock,
+            LockError::Corrupt => LockError::Corrupt,
+            LockError::Segment(error) => LockError::Segment(error),
+        }
+    }
+}
+
 impl<G> fmt::Debug for LockError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

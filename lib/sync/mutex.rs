@@ -1,67 +1,34 @@
-//! `Mutex<T>` and `PthreadMutex<T>`: a value in a segment of its own, behind a robust lock.
+//! `Mutex<T>` and `PthreadMutex<T>`: a value behind a robust lock, in a segment of its own or in a shared
+//! struct.
 //!
 //! # The object
 //! | offset | what |
 //! |---|---|
 //! | 0 | constants, checksummed: size and alignment of the value |
-//! | 128 | the lock's cell (see [`Futex`] and [`Pthread`]) |
-//! | 192 | state, u32 |
-//! | 196 | the participant that died last while it held the lock, u32 (for people) |
+//! | 128 | the control block: lock, state, who died (see [`super::consistency`]) |
 //! | 256 | the value |
-//!
-//! # The state, changed only by the lock's owner
-//! | value | meaning |
-//! |---|---|
-//! | 0 clean | the value is as its last owner left it |
-//! | 1 inconsistent | an owner died (or panicked) while it held the lock; nobody has judged the value yet |
-//! | 2 abandoned | the owner that was to judge it gave it up; only [`RobustMutex::repair`] and [`RobustMutex::replace`] go on |
-//!
-//! A thief writes *inconsistent* first of all. If it is killed before or after, the lock is marked again and
-//! the next thief does it. So whoever sees *clean* has a value that no dead owner was changing.
 
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::os::clock::Deadline;
-use crate::segment::{
-    Area, Arranged, Arrangement, Constants, Kind, Segment, SegmentError, SegmentOptions,
-};
+use crate::segment::{Area, Arranged, Constants, Kind, Segment, SegmentError, SegmentOptions};
 
+use super::consistency::{ABANDONED, CLEAN, Control, REPAIRED};
 use super::mutex_guard::MutexGuard;
+use super::raw_lock::{NotLocked, RawLock};
 use super::robust_lock::Acquired;
-use super::{Futex, LockError, Pthread, Shareable};
+use super::shared::{Room, Shared, corrupt};
+use super::{Consistency, Death, Futex, Guarded, LockError, Pthread, Shareable};
 
-/// Where the lock's cell is in a segment of its own.
+/// Where the control block is.
 const CONTROL: usize = 128;
 
-/// The memory of a [`RawLock`].
-#[derive(Debug)]
-#[repr(C)]
-pub struct Cell(pub(crate) [AtomicU64; 8]);
-
-/// What lies before the value, from the cell on: the table above as a type.
-#[derive(Debug)]
-#[repr(C, align(128))]
-pub(super) struct Control {
-    pub(super) cell: Cell,
-    state: AtomicU32,
-    last_dead: AtomicU32,
-}
-
-const _: () = {
-    assert!(std::mem::offset_of!(Control, state) == 64);
-    assert!(size_of::<Control>() == 128);
-};
-
-// SAFETY: repr(C), and nothing but atomics.
-unsafe impl Arrangement for Control {}
-
-pub(super) const CLEAN: u32 = 0;
-pub(super) const INCONSISTENT: u32 = 1;
-pub(super) const ABANDONED: u32 = 2;
+/// Where the value is.
+const VALUE: usize = CONTROL + size_of::<Control>();
 
 /// Bits of [`RobustMutex::owner`]: it has yet to judge the value; it panicked before it locked.
 pub(super) const UNJUDGED: u8 = 1;
@@ -69,21 +36,8 @@ pub(super) const PANICKING: u8 = 2;
 /// It has the lock.
 const HELD: u8 = 4;
 
-/// Why a [`RawLock`] was not obtained.
-#[derive(Debug)]
-pub enum NotLocked {
-    /// The deadline passed.
-    TimedOut,
-    /// The calling thread holds it already.
-    Deadlock,
-    /// The segment cannot be used: see [`Segment::check`].
-    Unusable,
-    /// The C library refused.
-    Failed(Box<SegmentError>),
-}
-
 /// What came of an attempt to lock a [`RobustMutex`].
-enum Verdict {
+pub(super) enum Verdict {
     /// The lock is held, and the value is good.
     Clean,
     /// The lock is held, and the value wants to be judged.
@@ -96,27 +50,18 @@ enum Verdict {
     Segment(Box<SegmentError>),
 }
 
-/// The two kinds of lock behind one interface: name it to write code for both, as in
-/// `fn sell<L: RawLock>(tickets: &RobustMutex<u32, L>)`. It cannot be implemented outside.
-pub trait RawLock: 'static {
-    /// The kind of segment it makes.
-    #[doc(hidden)]
-    const KIND: Kind;
-
-    /// Initialises the zeroed cell.
-    #[doc(hidden)]
-    fn init(_cell: &Cell) -> io::Result<()> {
-        Ok(())
+impl<G> From<Verdict> for LockError<G> {
+    /// What a verdict without the lock means.
+    fn from(refused: Verdict) -> LockError<G> {
+        match refused {
+            Verdict::Clean | Verdict::Inconsistent => unreachable!("the lock is held"),
+            Verdict::Abandoned => LockError::Abandoned,
+            Verdict::TimedOut => LockError::TimedOut,
+            Verdict::Deadlock => LockError::Deadlock,
+            Verdict::Corrupt => LockError::Corrupt,
+            Verdict::Segment(error) => LockError::Segment(*error),
+        }
     }
-
-    /// Takes the lock, and registers it with the kernel for as long as it is held.
-    #[doc(hidden)]
-    fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked>;
-
-    /// Releases it, after `last`; the calling thread must own it. In a forked child, or when the
-    /// segment was truncated, it does neither: the lock is not ours then.
-    #[doc(hidden)]
-    fn release(segment: &Segment, cell: &Cell, last: impl FnOnce());
 }
 
 /// A value of type `T` in a named segment, guarded by a robust lock of kind `L`: use it through its
@@ -152,12 +97,17 @@ pub trait RawLock: 'static {
 /// # steadfast::Segment::unlink(&name)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct RobustMutex<T: Shareable, L: RawLock> {
+///
+/// A row of values, whose number is decided when it is made, is an [`Array`](super::Array), which holds a
+/// `Mutex<[T]>`; in a shared struct that can be named as it is.
+pub struct RobustMutex<T: Guarded + ?Sized, L: RawLock> {
     pub(super) segment: Segment,
     pub(super) control: Arranged<Control>,
+    /// Elements of the value.
+    count: usize,
     /// What the one guard of this handle remembers; only the lock's owner uses it.
     pub(super) owner: AtomicU8,
-    kind: PhantomData<fn(T) -> L>,
+    kind: PhantomData<(fn(&T), L)>,
 }
 
 /// A mutex over our own robust lock. See [`RobustMutex`].
@@ -167,26 +117,7 @@ pub type Mutex<T> = RobustMutex<T, Futex>;
 /// lock with C programs. See [`RobustMutex`], and [`Pthread`] for its hazards.
 pub type PthreadMutex<T> = RobustMutex<T, Pthread>;
 
-impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
-    const CONSTANTS: Constants<2> = Constants::new([size_of::<T>() as u64, align_of::<T>() as u64]);
-
-    /// Makes a segment that holds `value`, unlocked.
-    ///
-    /// Killed inside: the segment is there whole, or not at all.
-    ///
-    /// # Errors
-    /// As [`Segment::create`].
-    pub fn create(name: &str, value: T, options: &SegmentOptions) -> Result<Self, SegmentError> {
-        if L::KIND == Kind::PthreadMutex && crate::os::process::pid_namespace() == 0 {
-            // Nobody, not even its creator, could open it.
-            return Err(SegmentError::ForeignNamespace { name: name.to_owned() });
-        }
-        let len = Self::len(name)?;
-        let segment =
-            Segment::create_object(name, L::KIND, len, options, |area| Self::init(area, &value))?;
-        Self::attached(segment)
-    }
-
+impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
     /// Opens the mutex that another program made.
     ///
     /// # Errors
@@ -196,56 +127,47 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         Self::attached(Segment::open_object(name, L::KIND)?)
     }
 
-    /// Opens the mutex, or makes it with `value` if there is none.
-    ///
-    /// # Errors
-    /// As [`RobustMutex::open`] and [`RobustMutex::create`].
-    pub fn open_or_create(
-        name: &str,
-        value: T,
-        options: &SegmentOptions,
-    ) -> Result<Self, SegmentError> {
-        let len = Self::len(name)?;
-        let segment = Segment::open_or_create_object(name, L::KIND, len, options, |area| {
-            Self::init(area, &value)
-        })?;
-        Self::attached(segment)
-    }
-
-    fn len(name: &str) -> Result<u64, SegmentError> {
-        if align_of::<T>() > 128 {
-            let what = "the value's alignment is above 128 bytes";
-            return Err(SegmentError::InvalidArgument { name: name.to_owned(), what });
+    /// How many bytes it takes with this value.
+    pub(super) fn len(value: &T::Init) -> Result<usize, &'static str> {
+        if T::ALIGN > 128 {
+            return Err("the value's alignment is above 128 bytes");
         }
-        Ok((CONTROL + size_of::<Control>() + size_of::<T>().max(1)) as u64)
+        Ok(VALUE.saturating_add(T::size(value).max(1)))
     }
 
-    fn init(area: &Area, value: &T) -> io::Result<()> {
-        Self::CONSTANTS.write(area);
-        let control = area.arranged::<Control>(CONTROL);
-        area.copy_in(CONTROL + size_of::<Control>(), value.as_bytes());
-        L::init(&control.cell)
+    /// Writes it to `at`.
+    pub(super) fn write(value: &T::Init, area: &Area, at: usize) -> io::Result<()> {
+        Constants::new([T::size(value) as u64, T::ALIGN as u64]).write(area, at);
+        T::copy_in(value, area, at + VALUE);
+        L::init(&area.arranged::<Control>(at + CONTROL).cell)
     }
 
-    fn attached(segment: Segment) -> Result<Self, SegmentError> {
-        let corrupt =
-            |what: &'static str| SegmentError::Corrupt { name: segment.name().to_owned(), what };
+    /// The one that starts at `at`, and how many bytes it takes.
+    pub(super) fn at(segment: &Segment, at: usize) -> Result<(Self, usize), SegmentError> {
+        let corrupt = |what| corrupt(segment, what);
         let area = segment.area();
-        if area.len() < CONTROL + size_of::<Control>() + size_of::<T>().max(1) {
+        let Some(constants) = Constants::<2>::read(area, at) else {
+            return Err(corrupt("the mutex's constants do not have their checksum"));
+        };
+        let [size, align] = constants.words();
+        let count = T::count(size)
+            .filter(|_| align == T::ALIGN as u64)
+            .ok_or_else(|| corrupt("it holds a value of another size or alignment"))?;
+        let room = area.len().saturating_sub(at).saturating_sub(VALUE) as u64;
+        if size.max(1) > room {
             return Err(corrupt("the object is too short for the value"));
-        }
-        match Constants::<2>::read(area) {
-            None => return Err(corrupt("the mutex's constants do not have their checksum")),
-            Some(found) if found != Self::CONSTANTS => {
-                return Err(corrupt("it holds a value of another size or alignment"));
-            }
-            Some(_) => {}
         }
         if L::KIND == Kind::PthreadMutex && !segment.native_tid() {
             return Err(SegmentError::ForeignNamespace { name: segment.name().to_owned() });
         }
-        let owner = AtomicU8::new(0);
-        Ok(RobustMutex { control: area.arranged(CONTROL), owner, segment, kind: PhantomData })
+        let control = area.arranged(at + CONTROL);
+        let (owner, segment) = (AtomicU8::new(0), segment.clone());
+        let mutex = RobustMutex { segment, control, count, owner, kind: PhantomData };
+        Ok((mutex, VALUE + size.max(1) as usize))
+    }
+
+    fn attached(segment: Segment) -> Result<Self, SegmentError> {
+        Ok(Self::at(&segment, 0)?.0)
     }
 
     /// Waits for the lock for as long as it takes.
@@ -287,24 +209,36 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let panicking = std::thread::panicking();
         let verdict = match L::acquire(&self.segment, &self.control.cell, deadline) {
-            Ok(Acquired::Clean)
-                if self.state().load(Ordering::Relaxed) == CLEAN && self.value_is_valid() =>
-            {
+            Ok(Acquired::Clean) if self.control.state() == CLEAN && self.value_is_valid() => {
                 Verdict::Clean
             }
-            attempt => self.judge(attempt),
+            attempt => self.judge(attempt, || true),
         };
         self.pronounce(verdict, panicking)
     }
 
-    /// Takes the lock in whatever state the value is; `valid`: unless the bytes are no value at all.
-    fn lock_anyhow(
+    /// The same for [`RwLock`](super::RwLock), where an owner may have died before it had a right to the
+    /// value: `touched` tells, once the lock is held.
+    pub(super) fn lock_if(
         &self,
-        valid: bool,
+        deadline: Deadline,
+        touched: impl FnOnce() -> bool,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
         let panicking = std::thread::panicking();
-        let verdict = match self.own(L::acquire(&self.segment, &self.control.cell, Deadline::Never))
-        {
+        let attempt = L::acquire(&self.segment, &self.control.cell, deadline);
+        self.pronounce(self.judge(attempt, touched), panicking)
+    }
+
+    /// Takes the lock in whatever state the value is; `valid`: unless the bytes are no value at all; `touched`
+    /// as for [`RobustMutex::lock_if`].
+    pub(super) fn lock_anyhow(
+        &self,
+        valid: bool,
+        touched: impl FnOnce() -> bool,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        let panicking = std::thread::panicking();
+        let attempt = L::acquire(&self.segment, &self.control.cell, Deadline::Never);
+        let verdict = match self.own(attempt, touched) {
             Err(verdict) => verdict,
             Ok(()) if valid && !self.value_is_valid() => self.refuse(Verdict::Corrupt),
             Ok(()) => Verdict::Clean,
@@ -316,11 +250,15 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     /// stays in registers, and so does the guard of the attempts that did.
     #[cold]
     #[inline(never)]
-    fn judge(&self, attempt: Result<Acquired, NotLocked>) -> Verdict {
-        if let Err(verdict) = self.own(attempt) {
+    fn judge(
+        &self,
+        attempt: Result<Acquired, NotLocked>,
+        touched: impl FnOnce() -> bool,
+    ) -> Verdict {
+        if let Err(verdict) = self.own(attempt, touched) {
             return verdict;
         }
-        let state = self.state().load(Ordering::Relaxed);
+        let state = self.control.state();
         if state == ABANDONED {
             self.refuse(Verdict::Abandoned)
         } else if !self.value_is_valid() {
@@ -333,14 +271,15 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
     }
 
     /// Notes a dead owner from which the lock was taken over.
-    fn own(&self, attempt: Result<Acquired, NotLocked>) -> Result<(), Verdict> {
+    pub(super) fn own(
+        &self,
+        attempt: Result<Acquired, NotLocked>,
+        touched: impl FnOnce() -> bool,
+    ) -> Result<(), Verdict> {
         match attempt {
             Ok(Acquired::Clean) => Ok(()),
             Ok(Acquired::Stolen(dead)) => {
-                if self.state().load(Ordering::Relaxed) == CLEAN {
-                    self.state().store(INCONSISTENT, Ordering::Relaxed);
-                }
-                self.control.last_dead.store(dead, Ordering::Relaxed);
+                self.control.note_death(&self.segment, dead, touched());
                 Ok(())
             }
             Err(NotLocked::TimedOut) => Err(Verdict::TimedOut),
@@ -370,42 +309,45 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         };
         Err(match verdict {
             Verdict::Clean => return Ok(guard(0)),
-            Verdict::Inconsistent => LockError::OwnerDied(guard(UNJUDGED)),
-            Verdict::Abandoned => LockError::Abandoned,
-            Verdict::TimedOut => LockError::TimedOut,
-            Verdict::Deadlock => LockError::Deadlock,
-            Verdict::Corrupt => LockError::Corrupt,
-            Verdict::Segment(error) => LockError::Segment(*error),
+            Verdict::Inconsistent => {
+                self.control.set_state(REPAIRED);
+                LockError::OwnerDied(guard(UNJUDGED))
+            }
+            refused => refused.into(),
         })
     }
 
     /// Takes the lock in whatever state the value is, lets `mend` put it right, and marks it clean.
-    /// If `mend` panics, the value counts as inconsistent.
+    /// If `mend` panics, a value that was clean counts as inconsistent, any other one as abandoned. If the
+    /// process dies in it, the next locker gets [`LockError::OwnerDied`].
     ///
     /// # Errors
     /// [`LockError::Corrupt`] if the bytes are not a value at all (see [`RobustMutex::replace`]),
     /// [`LockError::Deadlock`], [`LockError::Segment`].
     pub fn repair(&self, mend: impl FnOnce(&mut T)) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
-        let mut guard = self.lock_anyhow(true)?;
-        if self.state().load(Ordering::Relaxed) != CLEAN {
-            self.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
-        }
+        let mut guard = self.lock_anyhow(true, || true)?;
+        self.begin_repair();
         mend(&mut guard);
         guard.mark_consistent();
         Ok(())
     }
 
-    /// Takes the lock in whatever state the value is, and puts `value` in its place.
-    ///
-    /// # Errors
-    /// [`LockError::Deadlock`], [`LockError::Segment`].
-    pub fn replace(&self, value: T) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
-        let mut guard = self.lock_anyhow(false)?;
-        // SAFETY: this guard has the sole right to the bytes, which have room for the value; the old one,
-        // if it is one, has no destructor.
-        unsafe { self.value().write(value) };
-        guard.mark_consistent();
-        Ok(())
+    /// For the lock's owner, before it mends a value that may want it.
+    pub(super) fn begin_repair(&self) {
+        if self.control.state() != CLEAN {
+            self.control.set_state(REPAIRED);
+            self.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
+        }
+    }
+
+    /// How the value stands, as far as it has been noticed. For people and tools: it may change at once.
+    pub fn consistency(&self) -> Consistency {
+        self.control.consistency()
+    }
+
+    /// Who died last while holding the lock, if anybody did.
+    pub fn last_death(&self) -> Option<Death> {
+        self.control.last_death()
     }
 
     /// The segment it lives in.
@@ -413,36 +355,105 @@ impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
         &self.segment
     }
 
-    #[inline]
-    pub(super) fn state(&self) -> &AtomicU32 {
-        &self.control.state
-    }
-
-    /// Where the value lies; [`RobustMutex::attached`] has checked that there is room for it.
+    /// Where the value lies; [`RobustMutex::at`] has checked that there is room for it.
     #[inline]
     pub(super) fn value(&self) -> *mut T {
-        self.control.end().cast()
+        T::pointer(self.control.end(), self.count)
     }
 
     /// Whether the bytes are a value of the type; to be called with the lock held.
     #[inline]
-    fn value_is_valid(&self) -> bool {
+    pub(super) fn value_is_valid(&self) -> bool {
         // SAFETY: the bytes are mapped, and nobody writes them while we hold the lock, except a peer
         // that breaks the rules (documented: the peers are trusted with the value).
-        let bytes = unsafe {
-            std::slice::from_raw_parts(self.value().cast_const().cast::<u8>(), size_of::<T>())
-        };
-        T::try_ref_from_bytes(bytes).is_ok()
+        let bytes = unsafe { &*T::bytes(self.control.end(), self.count) };
+        T::is_valid(bytes)
     }
 }
 
-impl<T: Shareable, L: RawLock> fmt::Debug for RobustMutex<T, L> {
+impl<T: Shareable, L: RawLock> RobustMutex<T, L> {
+    /// Makes a segment that holds `value`, unlocked.
+    ///
+    /// Killed inside: the segment is there whole, or not at all.
+    ///
+    /// # Errors
+    /// As [`Segment::create`].
+    pub fn create(name: &str, value: T, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let refused = |what| SegmentError::InvalidArgument { name: name.to_owned(), what };
+        if L::KIND == Kind::PthreadMutex && crate::os::process::pid_namespace() == 0 {
+            // Nobody, not even its creator, could open it.
+            return Err(SegmentError::ForeignNamespace { name: name.to_owned() });
+        }
+        let len = Self::len(&value).map_err(refused)? as u64;
+        Self::attached(Segment::create_object(name, L::KIND, len, options, |area| {
+            Self::write(&value, area, 0)
+        })?)
+    }
+
+    /// Opens the mutex, or makes it with `value` if there is none.
+    ///
+    /// # Errors
+    /// As [`RobustMutex::open`] and [`RobustMutex::create`].
+    pub fn open_or_create(
+        name: &str,
+        value: T,
+        options: &SegmentOptions,
+    ) -> Result<Self, SegmentError> {
+        let refused = |what| SegmentError::InvalidArgument { name: name.to_owned(), what };
+        let len = Self::len(&value).map_err(refused)? as u64;
+        Self::attached(Segment::open_or_create_object(name, L::KIND, len, options, |area| {
+            Self::write(&value, area, 0)
+        })?)
+    }
+
+    /// Takes the lock in whatever state the value is, and puts `value` in its place.
+    ///
+    /// # Errors
+    /// [`LockError::Deadlock`], [`LockError::Segment`].
+    pub fn replace(&self, value: T) -> Result<(), LockError<MutexGuard<'_, T, L>>> {
+        let mut guard = self.lock_anyhow(false, || true)?;
+        // SAFETY: this guard has the sole right to the bytes, which have room for the value; the old one,
+        // if it is one, has no destructor.
+        unsafe { self.value().write(value) };
+        guard.mark_consistent();
+        Ok(())
+    }
+}
+
+impl<T: Guarded + ?Sized, L: RawLock> Shared for RobustMutex<T, L> {
+    type Init = T::Init;
+
+    fn describe(text: &mut String) {
+        text.push_str(L::NAME);
+        text.push('<');
+        T::describe(text);
+        text.push('>');
+    }
+
+    fn measure(init: &T::Init, room: &mut Room) -> Result<(), &'static str> {
+        room.take(Self::len(init)?);
+        Ok(())
+    }
+
+    fn init(init: &T::Init, area: &Area, room: &mut Room) -> io::Result<()> {
+        let at = room.take(VALUE.saturating_add(T::size(init).max(1)));
+        Self::write(init, area, at)
+    }
+
+    fn place(segment: &Segment, room: &mut Room) -> Result<Self, SegmentError> {
+        let (mutex, len) = Self::at(segment, room.position())?;
+        room.take_in(segment, len)?;
+        Ok(mutex)
+    }
+}
+
+impl<T: Guarded + ?Sized, L: RawLock> fmt::Debug for RobustMutex<T, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RobustMutex").field("segment", &self.segment.name()).finish_non_exhaustive()
     }
 }
 
-impl<T: Shareable, L: RawLock> Drop for RobustMutex<T, L> {
+impl<T: Guarded + ?Sized, L: RawLock> Drop for RobustMutex<T, L> {
     /// A handle whose guard was forgotten still has the lock: its memory stays mapped, as the kernel looks
     /// at it when the thread ends.
     fn drop(&mut self) {

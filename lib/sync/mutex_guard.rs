@@ -5,12 +5,14 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
-use super::mutex::{ABANDONED, CLEAN, INCONSISTENT, PANICKING, RawLock, RobustMutex, UNJUDGED};
-use super::{Futex, Pthread, Shareable};
+use super::consistency::{ABANDONED, CLEAN, INCONSISTENT};
+use super::mutex::{PANICKING, RobustMutex, UNJUDGED};
+use super::raw_lock::RawLock;
+use super::{Futex, Guarded, Pthread};
 
 /// The right to the value of a [`RobustMutex`]; dropping it releases the lock. It stays on its
 /// thread: the kernel knows the owner of a robust lock by its thread.
-pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
+pub struct MutexGuard<'a, T: Guarded + ?Sized, L: RawLock = Futex> {
     // One word only, so that it is moved in a register; the rest is `RobustMutex::owner`.
     mutex: &'a RobustMutex<T, L>,
     /// Not Send: see above.
@@ -20,27 +22,31 @@ pub struct MutexGuard<'a, T: Shareable, L: RawLock = Futex> {
 /// The guard of a [`crate::PthreadMutex`].
 pub type PthreadMutexGuard<'a, T> = MutexGuard<'a, T, Pthread>;
 
-impl<'a, T: Shareable, L: RawLock> MutexGuard<'a, T, L> {
+impl<'a, T: Guarded + ?Sized, L: RawLock> MutexGuard<'a, T, L> {
     /// For the one who has just taken the lock.
     #[inline]
     pub(super) fn new(mutex: &'a RobustMutex<T, L>) -> MutexGuard<'a, T, L> {
         MutexGuard { mutex, thread: PhantomData }
     }
 
+    /// The mutex it locks.
+    pub(super) fn mutex(&self) -> &'a RobustMutex<T, L> {
+        self.mutex
+    }
+
     /// Says that the value is right again, after [`crate::LockError::OwnerDied`].
     pub fn mark_consistent(&mut self) {
-        self.mutex.state().store(CLEAN, Ordering::Relaxed);
-        self.mutex.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
+        self.mutex.judged();
     }
 
     /// Gives the value up and releases the lock: every later attempt is [`crate::LockError::Abandoned`]
     /// until somebody repairs or replaces the value.
     pub fn abandon(self) {
-        self.mutex.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
+        self.mutex.give_up();
     }
 }
 
-impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
+impl<T: Guarded + ?Sized, L: RawLock> Deref for MutexGuard<'_, T, L> {
     type Target = T;
 
     #[inline]
@@ -51,7 +57,7 @@ impl<T: Shareable, L: RawLock> Deref for MutexGuard<'_, T, L> {
     }
 }
 
-impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
+impl<T: Guarded + ?Sized, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as for deref; the guard is borrowed exclusively.
@@ -59,22 +65,51 @@ impl<T: Shareable, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
     }
 }
 
-impl<T: Shareable, L: RawLock> Drop for MutexGuard<'_, T, L> {
+impl<T: Guarded + ?Sized, L: RawLock> Drop for MutexGuard<'_, T, L> {
     #[inline]
     fn drop(&mut self) {
-        L::release(&self.mutex.segment, &self.mutex.control.cell, || {
-            let owner = self.mutex.owner.load(Ordering::Relaxed);
+        self.mutex.release(|| {});
+    }
+}
+
+/// What guards do, also [`RwLock`](super::RwLock)'s; for the lock's owner.
+impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
+    /// The value is right.
+    pub(super) fn judged(&self) {
+        self.control.set_state(CLEAN);
+        self.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
+    }
+
+    /// The value is given up when the guard ends.
+    pub(super) fn give_up(&self) {
+        self.owner.fetch_or(UNJUDGED, Ordering::Relaxed);
+    }
+
+    /// Ends a guard that never had a right to the value: if it was to be judged, it still is.
+    pub(super) fn leave_unjudged(&self, guard: MutexGuard<'_, T, L>) {
+        if self.owner.fetch_and(!UNJUDGED, Ordering::Relaxed) & UNJUDGED != 0 {
+            self.control.set_state(INCONSISTENT);
+        }
+        drop(guard);
+    }
+
+    /// Ends a guard: writes down how it leaves the value, does `last`, and releases the lock.
+    #[inline]
+    pub(super) fn release(&self, last: impl FnOnce()) {
+        L::release(&self.segment, &self.control.cell, || {
+            let owner = self.owner.load(Ordering::Relaxed);
             if owner & UNJUDGED != 0 {
-                self.mutex.state().store(ABANDONED, Ordering::Relaxed);
+                self.control.set_state(ABANDONED);
             } else if owner & PANICKING == 0 && std::thread::panicking() {
-                self.mutex.state().store(INCONSISTENT, Ordering::Relaxed);
+                self.control.set_state(INCONSISTENT);
             }
-            self.mutex.owner.store(0, Ordering::Relaxed);
+            self.owner.store(0, Ordering::Relaxed);
+            last();
         });
     }
 }
 
-impl<T: Shareable + fmt::Debug, L: RawLock> fmt::Debug for MutexGuard<'_, T, L> {
+impl<T: Guarded + ?Sized + fmt::Debug, L: RawLock> fmt::Debug for MutexGuard<'_, T, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

@@ -8,7 +8,7 @@ use crate::os::pthread::{self, Locked};
 use crate::segment::{Kind, Segment, SegmentError};
 
 use super::Caller;
-use super::mutex::{Cell, NotLocked, RawLock};
+use super::raw_lock::{Cell, NotLocked, RawLock};
 use super::robust_lock::{Acquired, BACKSTOP};
 
 /// A robust, process-shared, error-checking `pthread_mutex_t`, for sharing a lock with C programs.
@@ -37,6 +37,7 @@ fn failed(segment: &Segment, source: io::Error) -> NotLocked {
 }
 
 impl RawLock for Pthread {
+    const NAME: &str = "PthreadMutex";
     const KIND: Kind = Kind::PthreadMutex;
 
     fn init(cell: &Cell) -> io::Result<()> {

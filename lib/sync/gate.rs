@@ -1,0 +1,163 @@
+//! The gate between the readers and the writer of a lock.
+//!
+//! # The word
+//! | value | meaning | who may write it |
+//! |---|---|---|
+//! | 0 open | nobody writes, and readers may come in | the owner of the main lock |
+//! | 1 closed | the owner of the main lock waits until the readers have left, or is a writer that died doing so | as above |
+//! | 2 writing | the owner of the main lock has the right to change the value, or died with it | as above |
+//!
+//! # Protocol
+//! The writer holds the main lock, a robust one. Each reader has a seat (see [`super::seat`]).
+//! ```text
+//! reader                               writer, which owns the main lock
+//! 1 if the gate is not open: go round  a gate := closed, by a locked exchange
+//! 2 claim a free seat                  b full fence
+//! 3 full fence                         c wait for each seat to be free, until a whole round finds all so
+//! 4 if the gate is not open:           d gate := writing
+//!   leave the seat, and go round       e change the value
+//! 5 read                               f gate := open
+//! 6 leave the seat                     g release the main lock
+//! ```
+//! *A reader that reads and a writer that writes exclude each other.* Of the fences 3 and b one comes first. If b
+//! does, 4 sees the gate closed. If 3 does, c sees the seat taken. A seat found free by c that is claimed later is
+//! left again at 4, as the gate stays closed until f. The rounds of c end: no reader that comes new passes 1.
+//!
+//! *Going round*: the reader takes the main lock, so no writer has it; opens the gate if a writer died and left it
+//! closed; claims a seat, and releases the main lock. What it claims while it holds the main lock needs no look
+//! at the gate.
+//!
+//! *A reader that reads already* may read once more, whatever the gate says: no writer passes c before it has left
+//! all its seats. It must not go round: the writer may hold the main lock and wait for it.
+//!
+//! # Death
+//! A reader that dies leaves a seat that says so; whoever waits for that seat takes it over (that is what waiting
+//! for a robust lock does), and the value is as it was. A writer that dies leaves the main lock marked: the next
+//! one, reader or writer, gets it as stolen, and the word tells whether the value may be half changed: only if it
+//! is *writing*. The word is opened anew by whoever steals the lock, after that was written down.
+//!
+//! # Preference
+//! A writer that waits for readers keeps new ones out. Writers and readers that wait for a writer compete for the
+//! main lock, and whoever comes first gets it.
+
+use crate::os::clock::Deadline;
+use crate::primitive::{AtomicU32, Ordering, fence_after_rmw};
+
+use super::Caller;
+use super::robust_lock::Refused;
+use super::seat::{Seat, first_choice};
+
+const OPEN: u32 = 0;
+const CLOSED: u32 = 1;
+const WRITING: u32 = 2;
+
+/// See the module's documentation.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(crate) struct Gate {
+    word: AtomicU32,
+}
+
+/// Why a reader did not come in at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outside {
+    /// The gate is not open: go round.
+    Closed,
+    /// All seats are taken.
+    Full,
+}
+
+impl Gate {
+    /// One for a model.
+    #[cfg(all(test, loom))]
+    pub(crate) fn new() -> Gate {
+        Gate { word: AtomicU32::new(OPEN) }
+    }
+
+    /// Lines 1 to 4 of a reader: the seat it has.
+    #[inline]
+    pub(crate) fn enter(
+        &self,
+        caller: &Caller,
+        claim: impl FnOnce() -> Option<usize>,
+        seats: &[Seat],
+    ) -> Result<usize, Outside> {
+        if self.word.load(Ordering::Relaxed) != OPEN {
+            return Err(Outside::Closed);
+        }
+        let seat = claim().ok_or(Outside::Full)?;
+        fence_after_rmw();
+        if self.word.load(Ordering::Acquire) == OPEN {
+            return Ok(seat);
+        }
+        seats[seat].leave(caller);
+        Err(Outside::Closed)
+    }
+
+    /// A seat for one who owns the main lock, or has a seat already: waits for one if none is free.
+    ///
+    /// # Errors
+    /// As [`Seat::claim_by`].
+    #[cold]
+    pub(crate) fn take_seat(
+        caller: &Caller,
+        seats: &[Seat],
+        handle: u64,
+        deadline: Deadline,
+    ) -> Result<usize, Refused> {
+        let first = first_choice(caller, seats.len());
+        let round = (first..seats.len()).chain(0..first);
+        if let Some(seat) = round.clone().find(|&seat| seats[seat].claim(caller, handle)) {
+            return Ok(seat);
+        }
+        // Whoever sits there leaves in the end; but one does not wait for oneself.
+        for seat in round {
+            match seats[seat].claim_by(caller, handle, deadline) {
+                Ok(()) => return Ok(seat),
+                Err(Refused::Deadlock) => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+        Err(Refused::Deadlock)
+    }
+
+    /// Lines a to d of a writer, which owns the main lock. If it fails, the gate is open again.
+    ///
+    /// # Errors
+    /// `Deadlock` if the caller itself reads, `TimedOut` if others read until the deadline.
+    pub(crate) fn shut(
+        &self,
+        caller: &Caller,
+        seats: &[Seat],
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        self.word.swap(CLOSED, Ordering::SeqCst);
+        fence_after_rmw();
+        loop {
+            let mut quiet = true;
+            for seat in seats.iter().filter(|seat| seat.is_taken()) {
+                quiet = false;
+                if let Err(refused) = seat.wait_free(caller, deadline) {
+                    self.open();
+                    return Err(refused);
+                }
+            }
+            if quiet {
+                self.word.store(WRITING, Ordering::Relaxed);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Line f; also for one who has the main lock and finds the gate as a dead writer left it.
+    #[inline]
+    pub(crate) fn open(&self) {
+        self.word.store(OPEN, Ordering::Release);
+    }
+
+    /// Whether a writer has, or died with, the right to change the value. For the owner of the main lock.
+    #[inline]
+    pub(crate) fn is_writing(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == WRITING
+    }
+}

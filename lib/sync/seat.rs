@@ -1,0 +1,171 @@
+//! A seat: a place in a row that one thread holds, to be counted. The readers of a lock, the holders of permits
+//! and the parties of a barrier each sit on one.
+//!
+//! # The words
+//! | offset | what |
+//! |---|---|
+//! | 0 | the owner, in the format of a robust lock (see [`super::robust_lock`]); 0 = free |
+//! | 8 | the owner's thread id in its own PID namespace, u64 |
+//! | 16 | the handle through which the owner took it, u64: a number of its process |
+//! | 24 | the list node, 16 bytes (see `os::robust_list`) |
+//! | 40 | for the barrier: the phase that the owner has arrived in, u64 |
+//! | 48 | for the barrier: 1 = the owner is a party for longer than one phase, u64 |
+//! | 56 | unused |
+//!
+//! # Death
+//! A seat is a robust lock that is held for as long as its owner sits: linked on the thread's robust list. So
+//! the kernel marks it when the thread dies, and the owner's file lock tells of the rest. A seat is never
+//! waited for like a lock, but for a writer that waits for a reader to leave.
+
+use std::sync::atomic::AtomicU64 as PrivateCounter;
+
+use crate::os::clock::Deadline;
+use crate::primitive::{AtomicU64, Ordering};
+
+use super::Caller;
+use super::robust_lock::{Refused, RobustLock, TID_MASK, WAITERS};
+
+/// See the module's documentation.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Seat {
+    word: AtomicU64,
+    thread: AtomicU64,
+    handle: AtomicU64,
+    node: [AtomicU64; 2],
+    /// For the barrier.
+    pub(crate) arrived: AtomicU64,
+    /// For the barrier.
+    pub(crate) stays: AtomicU64,
+    unused: AtomicU64,
+}
+
+/// A number for a new handle, its own in this process.
+pub(crate) fn new_handle() -> u64 {
+    static NEXT: PrivateCounter = PrivateCounter::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+impl Seat {
+    fn lock(&self) -> &RobustLock {
+        RobustLock::at(&self.word)
+    }
+
+    /// Whether somebody, alive or dead, has it.
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.word.load(Ordering::Acquire) != 0
+    }
+
+    /// Takes it if it is free. Then a full fence may follow as [`crate::primitive::fence_after_rmw`].
+    #[inline]
+    pub(crate) fn claim(&self, caller: &Caller, handle: u64) -> bool {
+        if self.word.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        let armed = caller.arm(&self.word);
+        let free =
+            self.word.compare_exchange(0, caller.id(), Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if free {
+            self.occupy(caller, handle);
+        }
+        caller.disarm(armed);
+        free
+    }
+
+    /// Takes it as soon as its owner leaves, or is found dead.
+    ///
+    /// # Errors
+    /// `Deadlock` if the caller itself has it, `TimedOut`.
+    pub(crate) fn claim_by(
+        &self,
+        caller: &Caller,
+        handle: u64,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        let armed = caller.arm(&self.word);
+        let taken = self.lock().lock(caller, || deadline).map(|_| self.occupy(caller, handle));
+        caller.disarm(armed);
+        taken
+    }
+
+    /// What its new owner does, with the word armed.
+    #[inline]
+    fn occupy(&self, caller: &Caller, handle: u64) {
+        self.thread.store(u64::from(caller.thread()), Ordering::Relaxed);
+        self.handle.store(handle, Ordering::Relaxed);
+        caller.link(&self.word);
+    }
+
+    /// Leaves it, and wakes who waits for that. The exchange in it is a locked instruction: see
+    /// [`RobustLock::unlock`].
+    #[inline]
+    pub(crate) fn leave(&self, caller: &Caller) {
+        let armed = caller.arm(&self.word);
+        caller.unlink(&self.word);
+        self.lock().unlock();
+        caller.disarm(armed);
+    }
+
+    /// Waits until nobody has it, or its owner is dead.
+    ///
+    /// # Errors
+    /// `Deadlock` if the caller itself has it, `TimedOut`.
+    pub(crate) fn wait_free(&self, caller: &Caller, deadline: Deadline) -> Result<(), Refused> {
+        if self.is_held_by(caller) {
+            return Err(Refused::Deadlock);
+        }
+        let armed = caller.arm(&self.word);
+        let passed = self.lock().lock(caller, || deadline).map(|_| self.lock().unlock());
+        caller.disarm(armed);
+        passed
+    }
+
+    /// Frees it if its owner is dead, after `last`, which is done while nobody else can have it.
+    pub(crate) fn free_if_dead(&self, caller: &Caller, last: impl FnOnce(&Seat)) {
+        let armed = caller.arm(&self.word);
+        // Without waiting, it is had only if it is free, or its owner dead.
+        if self.lock().lock(caller, || Deadline::Now).is_ok() {
+            last(self);
+            self.lock().unlock();
+        }
+        caller.disarm(armed);
+    }
+
+    /// The word of a dead owner: one that the kernel marked, or, if `asked`, one whose file lock is free.
+    pub(crate) fn dead(&self, caller: &Caller, asked: bool) -> Option<u64> {
+        let seen = self.word.load(Ordering::Acquire);
+        let marked = seen as u32 & TID_MASK == 0;
+        let dead = seen != 0 && (marked || asked && !caller.is_alive((seen >> 32) as u32));
+        dead.then_some(seen)
+    }
+
+    /// Whether the word is still that one.
+    pub(crate) fn is_still(&self, word: u64) -> bool {
+        self.word.load(Ordering::Acquire) == word
+    }
+
+    /// Whether the calling thread has it.
+    pub(crate) fn is_held_by(&self, caller: &Caller) -> bool {
+        let seen = self.word.load(Ordering::Relaxed) & !u64::from(WAITERS);
+        let thread = || self.thread.load(Ordering::Relaxed) == u64::from(caller.thread());
+        seen == caller.id() && (caller.names_thread() || thread())
+    }
+
+    /// Whether this process has it, through that handle.
+    pub(crate) fn is_held_through(&self, owner: u32, handle: u64) -> bool {
+        let seen = self.word.load(Ordering::Relaxed);
+        (seen >> 32) as u32 == owner
+            && seen as u32 & TID_MASK != 0
+            && self.handle.load(Ordering::Relaxed) == handle
+    }
+}
+
+/// Where the calling thread begins to look for a free one among `count`, so that threads which come again find
+/// their seat free and their own.
+#[inline]
+pub(crate) fn first_choice(caller: &Caller, count: usize) -> usize {
+    // Fibonacci hashing: neighbouring thread ids end far apart.
+    let mixed = caller.id().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (mixed as usize * count) >> 32
+}
