@@ -107,7 +107,8 @@ pub struct RobustMutex<T: Guarded + ?Sized, L: RawLock> {
     count: usize,
     /// What the one guard of this handle remembers; only the lock's owner uses it.
     pub(super) owner: AtomicU8,
-    kind: PhantomData<(fn(&T), L)>,
+    value: PhantomData<fn(&T)>,
+    kind: PhantomData<L>,
 }
 
 /// A mutex over our own robust lock. See [`RobustMutex`].
@@ -162,7 +163,8 @@ impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
         }
         let control = area.arranged(at + CONTROL);
         let (owner, segment) = (AtomicU8::new(0), segment.clone());
-        let mutex = RobustMutex { segment, control, count, owner, kind: PhantomData };
+        let mutex =
+            RobustMutex { segment, control, count, owner, value: PhantomData, kind: PhantomData };
         Ok((mutex, VALUE + size.max(1) as usize))
     }
 

@@ -1,0 +1,39 @@
+//! What the primitives promise, between processes. `lock` to `value` follow Python's own tests of its
+//! `Lock` family, by behaviour.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod barrier;
+mod condition;
+mod event;
+mod lock;
+mod puppet;
+mod rlock;
+mod semaphore;
+mod value;
+
+use std::time::Duration;
+
+use steadfast::SegmentOptions;
+
+/// Long enough that only a defect lets it pass.
+const LONG: Duration = Duration::from_secs(60);
+/// Long enough to be told apart from "at once".
+const SHORT: Duration = Duration::from_millis(30);
+
+fn options() -> SegmentOptions {
+    SegmentOptions::new().participants(16)
+}
+
+#[test]
+#[ignore = "a child of the other tests"]
+fn child() {
+    support::child::play(&[
+        ("puppet", puppet::play),
+        ("party", barrier::party),
+        ("gate crasher", lock::count),
+        ("stepper", condition::step),
+        ("filler", value::fill),
+    ]);
+}
