@@ -2,14 +2,22 @@
 //! path and text to complaints; one test applies all of them to every file of the project, and one
 //! test per rule feeds it a bad sample, to show that the rule can fail.
 
+#[path = "tidy/tokens.rs"]
+mod tokens;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tokens::{first_names, tokens};
+
 const LIMIT: usize = 500;
 
 /// The layers, lowest first; a file may name its own and lower ones.
-const LAYERS: [&str; 4] = ["os", "segment", "sync", "queue"];
+const LAYERS: [&str; 5] = ["os", "segment", "sync", "queue", "process"];
+
+/// Layers beside each other: the first does not know the second either.
+const APART: [(&str, &str); 2] = [("process", "sync"), ("process", "queue")];
 
 /// Crates that speak to the kernel.
 const KERNEL: [&str; 4] = ["libc", "rustix", "nix", "linux_raw_sys"];
@@ -23,7 +31,7 @@ const MAPPERS: [&str; 2] = ["lib/os/mapping.rs", "bins/src/plain_lock.rs"];
 const RAW_MAPPING: [&str; 3] = ["shm_open", "memfd_create", "mmap64"];
 
 /// Files that hold no `unsafe`; a name with a slash at its end means all files below.
-const SAFE: [&str; 3] = ["lib/queue/", "lib/message.rs", "bins/"];
+const SAFE: [&str; 4] = ["lib/queue/", "lib/process/", "lib/message.rs", "bins/"];
 const SAFE_EXCEPT: [&str; 4] =
     ["plain_lock.rs", "queue/lease.rs", "queue/object.rs", "queue/view.rs"];
 
@@ -96,129 +104,6 @@ fn the_project_is_tidy() {
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 
-// --- reading Rust ---------------------------------------------------------------------------
-
-/// One name or one other character, and its line; `::` is one token. Comments, strings and
-/// character literals are left out.
-fn tokens(text: &str) -> Vec<(usize, String)> {
-    let characters: Vec<char> = text.chars().collect();
-    let at = |index: usize| characters.get(index).copied().unwrap_or('\0');
-    let (mut found, mut line, mut index) = (Vec::new(), 1, 0);
-    while index < characters.len() {
-        let start = index;
-        let name = |c: char| c.is_alphanumeric() || c == '_';
-        match at(index) {
-            '/' if at(index + 1) == '/' => {
-                while index < characters.len() && at(index) != '\n' {
-                    index += 1;
-                }
-            }
-            '/' if at(index + 1) == '*' => {
-                let mut depth = 0;
-                loop {
-                    match (at(index), at(index + 1)) {
-                        ('/', '*') => (depth, index) = (depth + 1, index + 2),
-                        ('*', '/') => (depth, index) = (depth - 1, index + 2),
-                        _ => index += 1,
-                    }
-                    if depth == 0 || index >= characters.len() {
-                        break;
-                    }
-                }
-            }
-            '"' => index = end_of_string(&characters, index),
-            'r' | 'b' | 'c' if raw_string(&characters, index).is_some() => {
-                index = raw_string(&characters, index).expect("just seen");
-            }
-            '\'' if at(index + 1) == '\\' => {
-                index += 3;
-                while index < characters.len() && at(index - 1) != '\'' {
-                    index += 1;
-                }
-            }
-            '\'' if at(index + 2) == '\'' => index += 3,
-            c if name(c) => {
-                while name(at(index)) {
-                    index += 1;
-                }
-                found.push((line, characters[start..index].iter().collect()));
-            }
-            ':' if at(index + 1) == ':' => {
-                found.push((line, "::".into()));
-                index += 2;
-            }
-            c => {
-                if !c.is_whitespace() {
-                    found.push((line, c.to_string()));
-                }
-                index += 1;
-            }
-        }
-        let end = index.min(characters.len());
-        line += characters[start..end].iter().filter(|c| **c == '\n').count();
-    }
-    found
-}
-
-fn end_of_string(characters: &[char], quote: usize) -> usize {
-    let mut index = quote + 1;
-    while index < characters.len() && characters[index] != '"' {
-        index += if characters[index] == '\\' { 2 } else { 1 };
-    }
-    index + 1
-}
-
-/// The end of `r"..."`, `r#"..."#`, `b"..."`, `br"..."` or `c"..."` when one starts here.
-fn raw_string(characters: &[char], start: usize) -> Option<usize> {
-    let at = |index: usize| characters.get(index).copied().unwrap_or('\0');
-    let before = start.checked_sub(1).map_or(' ', at);
-    if before.is_alphanumeric() || before == '_' {
-        return None;
-    }
-    let mut index = start + usize::from(matches!(at(start), 'b' | 'c'));
-    let raw = at(index) == 'r';
-    index += usize::from(raw);
-    let hashes = (index..).take_while(|i| at(*i) == '#').count();
-    if at(index + hashes) != '"' || (!raw && (hashes > 0 || index == start)) {
-        return None;
-    }
-    if !raw {
-        return Some(end_of_string(characters, index));
-    }
-    let close = format!("\"{}", "#".repeat(hashes));
-    let rest: String = characters[index + hashes + 1..].iter().collect();
-    let length = rest.find(&close).map(|bytes| rest[..bytes].chars().count());
-    Some(length.map_or(characters.len(), |n| index + hashes + 1 + n + close.chars().count()))
-}
-
-/// The names that follow `::` at token `index`: one, or the first of each entry in a group.
-fn first_names(tokens: &[(usize, String)], index: usize) -> Vec<(usize, String)> {
-    let text = |i: usize| tokens.get(i).map_or("", |(_, text)| text.as_str());
-    if text(index) != "::" {
-        return Vec::new();
-    }
-    if text(index + 1) != "{" {
-        return tokens.get(index + 1).cloned().into_iter().collect();
-    }
-    let (mut depth, mut names, mut fresh) = (0, Vec::new(), false);
-    for token in &tokens[index + 1..] {
-        match token.1.as_str() {
-            "{" => (depth, fresh) = (depth + 1, depth == 0),
-            "}" => depth -= 1,
-            "," => fresh = depth == 1,
-            _ if fresh => {
-                names.push(token.clone());
-                fresh = false;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    names
-}
-
 // --- the rules ------------------------------------------------------------------------------
 
 fn layer_of(path: &str) -> Option<usize> {
@@ -247,7 +132,7 @@ fn exports(library: &str) -> HashMap<String, usize> {
     found
 }
 
-/// os -> segment -> sync -> queue, never to the left.
+/// os -> segment -> sync -> queue and os -> segment -> process, never to the left.
 fn upward_imports(path: &str, text: &str, exports: &HashMap<String, usize>) -> Complaints {
     let tokens = tokens(text);
     // the files below all layers may name the lowest only
@@ -277,10 +162,11 @@ fn upward_imports(path: &str, text: &str, exports: &HashMap<String, usize>) -> C
         for (line, name) in names {
             let layer = LAYERS.iter().position(|layer| *layer == name);
             if let Some(layer) = layer.or_else(|| exports.get(&name).copied())
-                && layer > own
+                && (layer > own || APART.contains(&(LAYERS[own], LAYERS[layer])))
             {
                 let (from, to) = (LAYERS[own], LAYERS[layer]);
-                complaints.push(format!("{path}:{line}: {from} imports upwards from {to}"));
+                let way = if layer > own { "upwards" } else { "sideways" };
+                complaints.push(format!("{path}:{line}: {from} imports {way} from {to}"));
             }
         }
     }
@@ -429,6 +315,12 @@ fn an_upward_import_is_noticed() {
     complains(check("lib/primitive.rs", "use crate::segment::Area;"), &["from segment"]);
     complains(check("lib/queue/ring.rs", "use crate::{os::clock, sync::Mutex, primitive};"), &[]);
     complains(check("lib/sync/mutex.rs", "// crate::queue\n/* crate::queue */"), &[]);
+    complains(check("lib/queue/put.rs", "use crate::process::Process;"), &["upwards from process"]);
+    complains(
+        check("lib/process/exit.rs", "use crate::{Mutex, queue};"),
+        &["from sync", "from queue"],
+    );
+    complains(check("lib/process/spawn.rs", "use crate::{os::clock, segment};"), &[]);
     complains(check("lib/sync/mutex.rs", "use super::queue;"), &[]); // sync::queue, if it existed
 }
 
