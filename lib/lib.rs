@@ -25,13 +25,14 @@
 //! | [`ReadyFd`] | tells `epoll` and other event loops that there is something to get |
 //! | [`Mutex`] | a value behind a robust lock: says when its owner died |
 //! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
+//! | [`Process`] | a function in a process of its own: started, joined, its result or how it died |
 //! | [`Segment`] | the shared memory itself: create, open, list, clean up |
 //!
 //! With the feature `tokio` queues have asynchronous operations too: `put_async`, `get_async`, `join_async`.
 //!
 //! # Layers
 //! `os` (the kernel, one object per file) -> `segment` (named memory with a checked header) -> `sync`
-//! (locks, sleeping) -> `queue`. Nothing calls upwards; a wake-up is a number that changed.
+//! (locks, sleeping) -> `queue`; `os` -> `segment` -> `process`. Nothing calls upwards; a wake-up is a number that changed.
 //!
 //! # Platform
 //! Linux 5.5 or later with glibc, 64 bits, little endian. x86-64 is tested; aarch64 is meant to work.
@@ -55,6 +56,8 @@ mod message;
 mod os;
 mod primitive;
 #[cfg(not(all(test, loom)))]
+mod process;
+#[cfg(not(all(test, loom)))]
 mod queue;
 #[cfg(not(all(test, loom)))]
 mod segment;
@@ -65,6 +68,12 @@ mod sync;
 pub use message::Message;
 #[cfg(not(all(test, loom)))]
 pub use os::sigbus::guard_against_truncation;
+#[cfg(not(all(test, loom)))]
+pub use process::{
+    ChildProcess, CurrentProcess, ExitStatus, Function, OrphanPolicy, ParentProcess, Process,
+    ProcessError, ResultError, Run, StartError, active_children, current_process, init,
+    parent_process,
+};
 #[cfg(not(all(test, loom)))]
 pub use queue::{
     Batch, Consumer, DeadLetter, GetError, JoinError, JoinableQueue, Lease, LeaseError, NotClosed,
@@ -84,12 +93,14 @@ pub use sync::{
     RwLockWriteGuard, SegmentOf, Semaphore, Shareable, Shared, Value, WaitError, Waiting, Wakeup,
 };
 
-/// What `#[derive(Shared)]` writes code for. Not part of the interface.
+/// What `#[derive(Shared)]` and `register!` write code for. Not part of the interface.
 #[cfg(not(all(test, loom)))]
 #[doc(hidden)]
 pub mod parts {
+    pub use crate::process::registry::{Registered, call, types_of};
     pub use crate::segment::Area;
     pub use crate::sync::Room;
+    pub use inventory;
 }
 #[cfg(not(all(test, loom)))]
 pub use steadfast_macros::Shared;

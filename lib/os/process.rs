@@ -185,6 +185,11 @@ pub(crate) fn id() -> u32 {
     std::process::id()
 }
 
+/// The process id of the parent; 0 when it is in another PID namespace.
+pub(crate) fn parent_id() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// The inode number of this process's PID namespace, which names it on this machine; 0 when `/proc`
 /// does not say.
 pub(crate) fn pid_namespace() -> u64 {

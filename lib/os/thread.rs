@@ -30,3 +30,13 @@ pub(crate) fn spawn_quiet(name: &str, run: impl FnOnce() + Send + 'static) -> io
     }
     started.map(drop)
 }
+
+/// Names the calling thread, cut to 15 bytes; the main thread's name is what `ps` and `top` call the
+/// process.
+pub(crate) fn set_own_name(name: &std::ffi::OsStr) {
+    let bytes: Vec<u8> = name.as_encoded_bytes().iter().copied().take(15).collect();
+    if let Ok(name) = std::ffi::CString::new(bytes) {
+        // It is for people: without it everything works.
+        let _ = rustix::thread::set_name(&name);
+    }
+}

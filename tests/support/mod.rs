@@ -5,6 +5,7 @@
 
 pub mod chain;
 pub mod child;
+pub mod harness;
 pub mod proc;
 pub mod trace;
 

@@ -25,6 +25,15 @@ pub fn sleeps_reading(pid: i32, tid: i32) -> bool {
     sleeps_in(pid, tid, &[libc::SYS_read])
 }
 
+/// Whether a thread sleeps in `poll` (or, where that cannot be read, sleeps).
+pub fn sleeps_polling(pid: i32, tid: i32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let calls = [libc::SYS_poll, libc::SYS_ppoll];
+    #[cfg(not(target_arch = "x86_64"))]
+    let calls = [libc::SYS_ppoll];
+    sleeps_in(pid, tid, &calls)
+}
+
 fn sleeps_in(pid: i32, tid: i32, calls: &[i64]) -> bool {
     // On its way into the call it is not asleep yet, and a tracer may hold it there.
     if state(pid, tid) != Some('S') {
@@ -95,4 +104,14 @@ pub fn runs(program: &str, arguments: &[&str]) -> bool {
         .stderr(quiet())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// The children of a process, zombies included.
+pub fn children(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    found
 }
