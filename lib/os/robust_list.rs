@@ -13,6 +13,9 @@
 //!   ([`Held`]), and only the kernel follows the nodes, with its own checks and bounds, when the
 //!   thread dies.
 //!
+//! A lock that is held while no other one is armed or taken needs no node: it is left in the pending slot (the
+//! **lone** lock), and is put on the list when something else wants the slot. Most locks never are.
+//!
 //! A node is a pair of pointers `{ prev, next }`, in the places where the C library's own robust
 //! mutexes have them: both kinds can be mixed in one list, and each writes the links of its
 //! neighbours the same way. The C library's unlock follows what it finds in shared memory; that
@@ -28,63 +31,26 @@
 //! * one that is released while such a mutex, taken later, is still held hides behind it: its node stays
 //!   linked until a later call finds it at the front, and its segment stays attached until the process
 //!   ends. Meanwhile another process that takes that lock writes links of its own into the node; if
-//!   this thread dies then, the kernel stops there, and what is linked behind is not marked.
+//!   this thread dies then, the kernel stops there, and what is linked behind is not marked;
+//! * one that is locked or unlocked while a lone lock of ours is held empties the slot, and nothing names that
+//!   lock until this thread takes another one or releases it.
 //!
 //! More than [`MAX_HELD`] locks held by one thread are not linked either. For all of these the death of
 //! the *process* is still found by its file lock; that of the thread alone is not.
 
+mod record;
+
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+
+use record::{Head, Held, LOCAL, Local, node_of, take_front};
 
 /// Distance from a lock word to the `next` pointer of its node, in bytes: the C library's layout.
 pub(crate) const NODE_OFFSET: usize = 32;
 
 /// How many locks of one thread are linked at the same time.
 pub(crate) const MAX_HELD: usize = 64;
-
-/// The kernel's `struct robust_list_head`.
-#[repr(C)]
-struct Head {
-    next: AtomicPtr<u8>,
-    futex_offset: libc::c_long,
-    pending: AtomicPtr<u8>,
-}
-
-/// One lock that this thread holds: the address of its node's `next` field, and what we wrote there.
-#[derive(Clone, Copy)]
-struct Held {
-    node: *mut u8,
-    next: *mut u8,
-    /// Released, but still linked because its predecessor is not ours.
-    released: bool,
-}
-
-const NOBODY: Held = Held { node: ptr::null_mut(), next: ptr::null_mut(), released: false };
-
-struct Local {
-    /// Which fork of the program the rest belongs to; 0 = nothing known yet. A forked child's thread
-    /// has another id than its parent's, and no locks.
-    fork: Cell<u64>,
-    /// The kernel's id of this thread.
-    tid: Cell<u32>,
-    /// The registered head, if it has the layout we know.
-    head: Cell<Option<NonNull<Head>>>,
-    held: [Cell<Held>; MAX_HELD],
-    count: Cell<usize>,
-}
-
-thread_local! {
-    static LOCAL: Local = const {
-        Local {
-            fork: Cell::new(0),
-            tid: Cell::new(0),
-            head: Cell::new(None),
-            held: [const { Cell::new(NOBODY) }; MAX_HELD],
-            count: Cell::new(0),
-        }
-    };
-}
 
 /// The calling thread, as the kernel knows it.
 #[derive(Clone, Copy)]
@@ -148,6 +114,7 @@ impl Thread {
         local.tid.set(tid);
         local.head.set(head);
         local.count.set(0);
+        local.lone.set(ptr::null_mut());
         Thread { tid, head }
     }
 
@@ -177,7 +144,10 @@ impl Thread {
         let Some(head) = self.head() else {
             return Armed(ptr::null_mut());
         };
-        let before = head.pending.load(Ordering::Relaxed);
+        let mut before = head.pending.load(Ordering::Relaxed);
+        if !before.is_null() {
+            before = LOCAL.with(|local| local.make_room(head, before));
+        }
         head.pending.store(node_of(word), Ordering::Relaxed);
         // Only this thread and the kernel at its death read the slot: program order suffices.
         compiler_fence(Ordering::SeqCst);
@@ -193,21 +163,69 @@ impl Thread {
         }
     }
 
-    /// Puts the lock word `word`, whose node lies [`NODE_OFFSET`] bytes behind it, on the list. To
-    /// be called with the word armed and owned. False when it cannot be linked (see Limits).
+    /// Ends what [`Thread::arm`] began with the word owned, and the kernel goes on looking at it until
+    /// [`Thread::release`]: it stays in the pending slot, or is put on the list, as far as it can be (see
+    /// Limits). Its memory must stay mapped meanwhile.
     #[inline]
-    pub(crate) fn link(self, word: &AtomicU64) -> bool {
-        let Some(head) = self.head() else { return false };
+    pub(crate) fn hold(self, word: &AtomicU64, armed: Armed) {
+        let Some(head) = self.head() else { return };
         LOCAL.with(|local| {
             let node = node_of(word);
-            if local.count.get() != 0 {
-                return local.link_another(head, node);
+            if armed.0.is_null() && local.lone.get().is_null() {
+                local.lone.set(node);
+            } else {
+                local.hold_among_others(head, node, armed.0);
             }
-            head.is_empty() && {
-                local.link_at(0, head, node);
-                true
+        });
+    }
+
+    /// Lets `unlock` release the word that [`Thread::hold`] was told of; the kernel looks at it until that is
+    /// done.
+    #[inline]
+    pub(crate) fn release(self, word: &AtomicU64, unlock: impl FnOnce()) -> Unlinked {
+        if self.is_lone(word) {
+            Thread::release_lone(word, unlock);
+            return Unlinked::Done;
+        }
+        let armed = self.arm(word);
+        let unlinked = self.unlink(word);
+        unlock();
+        self.disarm(armed);
+        unlinked
+    }
+
+    fn is_lone(self, word: &AtomicU64) -> bool {
+        LOCAL.with(|local| local.lone.get() == node_of(word))
+    }
+
+    /// [`Thread::release`] of the lone lock, without knowing the thread: in the fork of the program in which
+    /// the lock was taken. False, and nothing is done, if this is not the lone one.
+    #[inline]
+    pub(crate) fn release_lone(word: &AtomicU64, unlock: impl FnOnce()) -> bool {
+        let node = node_of(word);
+        let head = LOCAL.with(|local| {
+            if local.lone.get() != node {
+                return None;
             }
-        })
+            local.lone.set(ptr::null_mut());
+            local.head.get()
+        });
+        let Some(head) = head else { return false };
+        // SAFETY: what the kernel gave as this thread's head, in this fork of the program: see `Thread::head`.
+        let head = unsafe { head.as_ref() };
+        // It is there already, unless the C library has used the slot.
+        head.pending.store(node, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        unlock();
+        compiler_fence(Ordering::SeqCst);
+        head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+        true
+    }
+
+    /// Puts the lock word `word`, which is armed and owned, on the list too, while the slot is needed for another.
+    pub(crate) fn link(self, word: &AtomicU64) -> bool {
+        let Some(head) = self.head() else { return false };
+        LOCAL.with(|local| local.link(head, node_of(word)))
     }
 
     /// Takes `word` off the list again; to be called with the word armed and still owned.
@@ -242,6 +260,7 @@ impl Thread {
     pub(crate) fn joins(self, mutex: *mut u8) -> bool {
         let Some(head) = self.head() else { return false };
         LOCAL.with(|local| {
+            local.link_lone(head);
             local.drop_released(head);
             let next = head.next.load(Ordering::Relaxed);
             let count = local.count.get();
@@ -261,6 +280,12 @@ impl Thread {
         LOCAL.with(|local| local.count.set(local.count.get().saturating_sub(1)));
     }
 
+    /// The C library is about to release a robust mutex, and will use the pending slot.
+    pub(crate) fn leaves(self) {
+        let Some(head) = self.head() else { return };
+        LOCAL.with(|local| local.link_lone(head));
+    }
+
     /// The C library has taken the robust mutex at `mutex` off the list.
     pub(crate) fn left(self, mutex: *mut u8) {
         let Some(head) = self.head() else { return };
@@ -277,160 +302,4 @@ impl Thread {
             local.drop_released(head);
         });
     }
-}
-
-impl Local {
-    /// Puts `node` at the front of the list, and into the record as number `count`, its end.
-    #[inline]
-    fn link_at(&self, count: usize, head: &Head, node: *mut u8) {
-        let next = head.next.load(Ordering::Relaxed);
-        self.held[count].set(Held { node, next, released: false });
-        self.count.set(count + 1);
-        write_next(node, next);
-        write_prev(head, next, node);
-        compiler_fence(Ordering::SeqCst);
-        head.next.store(node, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    /// Whether `front`, the front of the list, is one that we may add before: the head itself, or a
-    /// node of our record.
-    fn knows(&self, head: &Head, front: *mut u8) -> bool {
-        front == head.address() || self.find(|held| held.node == front).is_some()
-    }
-
-    /// [`Thread::link`] when something of ours is linked already.
-    #[cold]
-    #[inline(never)]
-    fn link_another(&self, head: &Head, node: *mut u8) -> bool {
-        self.drop_released(head);
-        if let Some(slot) = self.find(|held| held.node == node) {
-            // Still linked from an earlier time (see Limits): it only has to count again. Another owner
-            // may have written its own links into the node meanwhile.
-            slot.set(Held { released: false, ..slot.get() });
-            write_next(node, slot.get().next);
-            return true;
-        }
-        let count = self.count.get();
-        if count >= MAX_HELD || !self.knows(head, head.next.load(Ordering::Relaxed)) {
-            return false;
-        }
-        self.link_at(count, head, node);
-        true
-    }
-
-    /// [`Thread::unlink`] of one lock among several, or of one that is not at the front.
-    #[cold]
-    #[inline(never)]
-    fn unlink_inner(&self, head: &Head, node: *mut u8) -> Unlinked {
-        let Some(slot) = self.find(|held| held.node == node) else {
-            return Unlinked::Never;
-        };
-        slot.set(Held { released: true, ..slot.get() });
-        self.drop_released(head);
-        if self.find(|held| held.node == node).is_none() { Unlinked::Done } else { Unlinked::Stuck }
-    }
-
-    fn position(&self, matches: impl Fn(&Held) -> bool) -> Option<usize> {
-        (0..self.count.get()).rev().find(|&at| matches(&self.held[at].get()))
-    }
-
-    fn find(&self, matches: impl Fn(&Held) -> bool) -> Option<&Cell<Held>> {
-        self.position(matches).map(|at| &self.held[at])
-    }
-
-    fn remove(&self, at: usize) {
-        let count = self.count.get() - 1;
-        for later in at..count {
-            self.held[later].set(self.held[later + 1].get());
-        }
-        self.count.set(count);
-    }
-
-    /// Takes every released node off the list whose predecessor we know: the head, or the node of
-    /// another lock of ours.
-    fn drop_released(&self, head: &Head) {
-        let mut at = self.count.get();
-        while at > 0 {
-            at -= 1;
-            let held = self.held[at].get();
-            if !held.released {
-                continue;
-            }
-            if head.is_front(held.node) {
-                take_front(head, held.next);
-            } else if let Some(before) = self.find(|other| other.next == held.node) {
-                let previous = before.get();
-                before.set(Held { next: held.next, ..previous });
-                write_next(previous.node, held.next);
-                compiler_fence(Ordering::SeqCst);
-                write_prev(head, held.next, previous.node);
-            } else {
-                continue;
-            }
-            self.remove(at);
-            at = self.count.get();
-        }
-    }
-}
-
-impl Head {
-    /// The address that the last node points to, and the head itself when there is none.
-    #[inline]
-    fn address(&self) -> *mut u8 {
-        (&raw const self.next).cast_mut().cast()
-    }
-
-    /// Whether nothing is on the list.
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.is_front(self.address())
-    }
-
-    /// Whether `node` is the first of the list.
-    #[inline]
-    fn is_front(&self, node: *mut u8) -> bool {
-        self.next.load(Ordering::Relaxed) == node
-    }
-}
-
-/// Makes `next` the front of the list.
-#[inline]
-fn take_front(head: &Head, next: *mut u8) {
-    head.next.store(next, Ordering::Relaxed);
-    compiler_fence(Ordering::SeqCst);
-    write_prev(head, next, head.address());
-}
-
-/// The address of the node's `next` field for a lock word.
-#[inline]
-fn node_of(word: &AtomicU64) -> *mut u8 {
-    word.as_ptr().cast::<u8>().wrapping_add(NODE_OFFSET)
-}
-
-/// Writes a node's `next` pointer (for the kernel to follow).
-#[inline]
-fn write_next(node: *mut u8, next: *mut u8) {
-    // SAFETY: `node` is the address of the `next` field of a lock that this thread holds, inside a
-    // mapping that stays mapped while it is linked (Segment::pin); the place is a reserved, aligned
-    // 8 bytes of the lock's layout.
-    let place = unsafe { AtomicPtr::from_ptr(node.cast::<*mut u8>()) };
-    place.store(next, Ordering::Relaxed);
-}
-
-/// Writes the `prev` pointer of the node `at`, as the C library does for its neighbours. The list
-/// head has none of ours to write.
-#[inline]
-fn write_prev(head: &Head, at: *mut u8, previous: *mut u8) {
-    // The lowest bit marks a priority-inheritance mutex of the C library.
-    let at = at.map_addr(|address| address & !1);
-    if ptr::eq(at, head.address()) {
-        return;
-    }
-    let prev = at.wrapping_sub(size_of::<*mut u8>());
-    // SAFETY: `at` comes from our own record, never from shared memory, and nothing is recorded whose
-    // neighbour is not in the record too (`Local::knows`): so it is the node of a lock that this thread
-    // holds, or that is kept mapped; each node's `prev` lies directly before its `next`.
-    let place = unsafe { AtomicPtr::from_ptr(prev.cast::<*mut u8>()) };
-    place.store(previous, Ordering::Relaxed);
 }

@@ -367,6 +367,12 @@ impl Segment {
         !(self.inner.forked() || self.inner.watch.truncated())
     }
 
+    /// Whether a truncation was caught: the other half of [`Segment::is_usable`].
+    #[inline]
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.inner.watch.truncated()
+    }
+
     /// Why [`Segment::is_usable`] said no.
     #[cold]
     #[inline(never)]

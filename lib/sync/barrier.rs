@@ -264,7 +264,7 @@ impl Drop for Party<'_> {
             barrier.phases.abort();
         }
         Phases::clear(seat);
-        barrier.seats.leave(self.seat, |_| barrier.phases.room.notify_each(1));
+        barrier.seats.leave(self.seat, || barrier.phases.room.notify_each(1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The calling thread, as the lock words of one segment name it.
 
-use crate::os::robust_list::{Armed, Thread, Unlinked};
+pub(crate) use crate::os::robust_list::Armed;
+use crate::os::robust_list::{Thread, Unlinked};
 use crate::primitive::{AtomicU64, Fault, fault};
 use crate::segment::{Owner, Segment};
 
@@ -75,15 +76,27 @@ impl<'a> Caller<'a> {
         self.thread.disarm(armed);
     }
 
-    /// Puts a lock that is held across user code on the thread's robust list (see
-    /// [`crate::os::robust_list`]). Its memory must stay mapped meanwhile.
+    /// Ends what [`Caller::arm`] began with a lock that is now held across user code: the kernel goes on looking
+    /// at it (see [`crate::os::robust_list`]). Its memory must stay mapped meanwhile.
     #[inline]
+    pub(crate) fn hold(&self, word: &AtomicU64, armed: Armed) {
+        self.thread.hold(word, armed);
+    }
+
+    /// Lets `unlock` release such a lock.
+    #[inline]
+    pub(crate) fn release(&self, word: &AtomicU64, unlock: impl FnOnce()) {
+        if self.thread.release(word, unlock) == Unlinked::Stuck {
+            self.segment.keep_for_ever();
+        }
+    }
+
+    /// Puts an armed lock that is owned on the thread's robust list, while the slot is needed for another one.
     pub(crate) fn link(&self, word: &AtomicU64) {
         self.thread.link(word);
     }
 
     /// Takes it off again.
-    #[inline]
     pub(crate) fn unlink(&self, word: &AtomicU64) {
         if self.thread.unlink(word) == Unlinked::Stuck {
             self.segment.keep_for_ever();
@@ -112,6 +125,7 @@ impl<'a> Caller<'a> {
 
     /// To be called around the unlocking of such a mutex.
     pub(crate) fn leaving(&self, mutex: *mut u8, unlock: impl FnOnce()) {
+        self.thread.leaves();
         unlock();
         self.thread.left(mutex);
     }

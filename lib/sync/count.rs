@@ -28,6 +28,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
+    #[inline]
     fn try_take(&self) -> Option<()> {
         let mut seen = self.permits.load(Ordering::Relaxed);
         while seen != 0 {
@@ -40,11 +41,15 @@ impl Count {
         None
     }
 
-    /// Takes one; false if there was none until the deadline.
+    /// Takes one if there is one.
     #[inline]
-    pub(crate) fn take(&self, caller: &Caller, deadline: impl FnOnce() -> Deadline) -> bool {
+    pub(crate) fn take_free(&self) -> bool {
         self.try_take().is_some()
-            || waiting::until(&self.bell, caller, deadline(), SPINS, |_| self.try_take()).is_some()
+    }
+
+    /// Takes one; false if there was none until the deadline.
+    pub(crate) fn take(&self, caller: &Caller, deadline: Deadline) -> bool {
+        waiting::until(&self.bell, caller, deadline, SPINS, |_| self.try_take()).is_some()
     }
 
     /// Gives `more`, unless there would be more than `most` then.

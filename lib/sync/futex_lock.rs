@@ -2,6 +2,7 @@
 //! it is held, so that any number of nested ones is recovered, also when only the thread dies.
 
 use crate::os::clock::Deadline;
+use crate::os::robust_list::Thread;
 use crate::segment::{Kind, Segment};
 
 use super::Caller;
@@ -25,17 +26,39 @@ impl RawLock for Futex {
     const KIND: Kind = Kind::Mutex;
 
     #[inline]
+    fn acquire_free(segment: &Segment, cell: &Cell) -> bool {
+        let Some(caller) = Caller::enter(segment) else { return false };
+        let lock = lock_of(cell);
+        let armed = caller.arm(lock.word());
+        if !lock.lock_free(&caller) {
+            caller.disarm(armed);
+            return false;
+        }
+        caller.hold(lock.word(), armed);
+        // As below; the lock stays with us then, in pages that nobody shares.
+        !segment.is_truncated()
+    }
+
+    #[inline]
+    fn release_simply(segment: &Segment, cell: &Cell, last: impl FnOnce()) -> bool {
+        let lock = lock_of(cell);
+        // The segment is usable in the fork of the program that took the lock, on the same thread.
+        segment.is_usable()
+            && Thread::release_lone(lock.word(), || {
+                last();
+                lock.unlock();
+            })
+    }
+
     fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked> {
         let caller = Caller::enter(segment).ok_or(NotLocked::Unusable)?;
         let lock = lock_of(cell);
         let armed = caller.arm(lock.word());
         match lock.lock(&caller, || deadline) {
             Ok(acquired) => {
-                caller.link(lock.word());
-                // From here the list covers the word; before, the pending slot did.
-                caller.disarm(armed);
+                caller.hold(lock.word(), armed);
                 // A file truncated meanwhile: the lock we took is in pages that nobody shares.
-                if segment.is_usable() { Ok(acquired) } else { Err(NotLocked::Unusable) }
+                if segment.is_truncated() { Err(NotLocked::Unusable) } else { Ok(acquired) }
             }
             Err(refused) => {
                 caller.disarm(armed);
@@ -44,7 +67,6 @@ impl RawLock for Futex {
         }
     }
 
-    #[inline]
     fn release(segment: &Segment, cell: &Cell, last: impl FnOnce()) {
         // An inherited guard in a forked child must not touch its parent's lock.
         let Some(caller) = Caller::enter(segment) else {
@@ -52,10 +74,7 @@ impl RawLock for Futex {
         };
         last();
         let lock = lock_of(cell);
-        let armed = caller.arm(lock.word());
-        caller.unlink(lock.word());
-        lock.unlock();
-        caller.disarm(armed);
+        caller.release(lock.word(), || lock.unlock());
     }
 }
 

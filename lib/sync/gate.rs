@@ -1,18 +1,22 @@
 //! The gate between the readers and the writer of a lock.
 //!
-//! # The word
-//! | value | meaning | who may write it |
+//! # The words
+//! | value of the first, u32 | meaning | who may write it |
 //! |---|---|---|
 //! | 0 open | nobody writes, and readers may come in | the owner of the main lock |
 //! | 1 closed | the owner of the main lock waits until the readers have left, or is a writer that died doing so | as above |
 //! | 2 writing | the owner of the main lock has the right to change the value, or died with it | as above |
+//!
+//! The second, u64, has a bit for each seat: 1 = somebody may have sat there. Bits are never cleared, so a writer looks
+//! only at seats that have been used.
 //!
 //! # Protocol
 //! The writer holds the main lock, a robust one. Each reader has a seat (see [`super::seat`]).
 //! ```text
 //! reader                               writer, which owns the main lock
 //! 1 if the gate is not open: go round  a gate := closed, by a locked exchange
-//! 2 claim a free seat                  b full fence
+//! 2 set the bit of a free seat, claim  b full fence
+//!   it
 //! 3 full fence                         c wait for each seat to be free, until a whole round finds all so
 //! 4 if the gate is not open:           d gate := writing
 //!   leave the seat, and go round       e change the value
@@ -20,7 +24,7 @@
 //! 6 leave the seat                     g release the main lock
 //! ```
 //! *A reader that reads and a writer that writes exclude each other.* Of the fences 3 and b one comes first. If b
-//! does, 4 sees the gate closed. If 3 does, c sees the seat taken. A seat found free by c that is claimed later is
+//! does, 4 sees the gate closed. If 3 does, c sees the bit set and the seat taken. A seat found free by c that is claimed later is
 //! left again at 4, as the gate stays closed until f. The rounds of c end: no reader that comes new passes 1.
 //!
 //! *Going round*: the reader takes the main lock, so no writer has it; opens the gate if a writer died and left it
@@ -41,7 +45,7 @@
 //! main lock, and whoever comes first gets it.
 
 use crate::os::clock::Deadline;
-use crate::primitive::{AtomicU32, Ordering, fence_after_rmw};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 
 use super::Caller;
 use super::robust_lock::Refused;
@@ -56,6 +60,7 @@ const WRITING: u32 = 2;
 #[repr(C, align(128))]
 pub(crate) struct Gate {
     word: AtomicU32,
+    used: AtomicU64,
 }
 
 /// Why a reader did not come in at once.
@@ -71,7 +76,7 @@ impl Gate {
     /// One for a model.
     #[cfg(all(test, loom))]
     pub(crate) fn new() -> Gate {
-        Gate { word: AtomicU32::new(OPEN) }
+        Gate { word: AtomicU32::new(OPEN), used: AtomicU64::new(0) }
     }
 
     /// Lines 1 to 4 of a reader: the seat it has.
@@ -79,13 +84,17 @@ impl Gate {
     pub(crate) fn enter(
         &self,
         caller: &Caller,
-        claim: impl FnOnce() -> Option<usize>,
         seats: &[Seat],
+        handle: u64,
     ) -> Result<usize, Outside> {
         if self.word.load(Ordering::Relaxed) != OPEN {
             return Err(Outside::Closed);
         }
-        let seat = claim().ok_or(Outside::Full)?;
+        let first = first_choice(caller, seats.len());
+        let seat = match self.claim(caller, seats, handle, first) {
+            true => first,
+            false => self.claim_another(caller, seats, handle, first).ok_or(Outside::Full)?,
+        };
         fence_after_rmw();
         if self.word.load(Ordering::Acquire) == OPEN {
             return Ok(seat);
@@ -94,24 +103,49 @@ impl Gate {
         Err(Outside::Closed)
     }
 
+    /// Line 2 for one seat.
+    #[inline]
+    fn claim(&self, caller: &Caller, seats: &[Seat], handle: u64, seat: usize) -> bool {
+        let bit = 1 << seat;
+        if self.used.load(Ordering::Relaxed) & bit == 0 {
+            self.used.fetch_or(bit, Ordering::SeqCst);
+        }
+        seats[seat].claim(caller, handle)
+    }
+
+    #[cold]
+    fn claim_another(
+        &self,
+        caller: &Caller,
+        seats: &[Seat],
+        handle: u64,
+        first: usize,
+    ) -> Option<usize> {
+        let mut others = (first + 1..seats.len()).chain(0..first);
+        others.find(|&seat| !seats[seat].is_taken() && self.claim(caller, seats, handle, seat))
+    }
+
     /// A seat for one who owns the main lock, or has a seat already: waits for one if none is free.
     ///
     /// # Errors
     /// As [`Seat::claim_by`].
     #[cold]
     pub(crate) fn take_seat(
+        &self,
         caller: &Caller,
         seats: &[Seat],
         handle: u64,
         deadline: Deadline,
     ) -> Result<usize, Refused> {
         let first = first_choice(caller, seats.len());
-        let round = (first..seats.len()).chain(0..first);
-        if let Some(seat) = round.clone().find(|&seat| seats[seat].claim(caller, handle)) {
+        if self.claim(caller, seats, handle, first) {
+            return Ok(first);
+        }
+        if let Some(seat) = self.claim_another(caller, seats, handle, first) {
             return Ok(seat);
         }
         // Whoever sits there leaves in the end; but one does not wait for oneself.
-        for seat in round {
+        for seat in (first..seats.len()).chain(0..first) {
             match seats[seat].claim_by(caller, handle, deadline) {
                 Ok(()) => return Ok(seat),
                 Err(Refused::Deadlock) => {}
@@ -134,8 +168,11 @@ impl Gate {
         self.word.swap(CLOSED, Ordering::SeqCst);
         fence_after_rmw();
         loop {
-            let mut quiet = true;
-            for seat in seats.iter().filter(|seat| seat.is_taken()) {
+            let (mut quiet, mut used) = (true, self.used.load(Ordering::Relaxed));
+            while used != 0 {
+                let seat = seats.get(used.trailing_zeros() as usize);
+                used &= used - 1;
+                let Some(seat) = seat.filter(|seat| seat.is_taken()) else { continue };
                 quiet = false;
                 if let Err(refused) = seat.wait_free(caller, deadline) {
                     self.open();

@@ -34,7 +34,7 @@ const VALUE: usize = CONTROL + size_of::<Control>();
 pub(super) const UNJUDGED: u8 = 1;
 pub(super) const PANICKING: u8 = 2;
 /// It has the lock.
-const HELD: u8 = 4;
+pub(super) const HELD: u8 = 4;
 
 /// What came of an attempt to lock a [`RobustMutex`].
 pub(super) enum Verdict {
@@ -205,18 +205,35 @@ impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
 
     /// The one place where the result of an attempt becomes the caller's.
     #[inline]
-    fn lock_until(
+    pub(super) fn lock_until(
         &self,
         deadline: Deadline,
     ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
-        let panicking = std::thread::panicking();
-        let verdict = match L::acquire(&self.segment, &self.control.cell, deadline) {
-            Ok(Acquired::Clean) if self.control.state() == CLEAN && self.value_is_valid() => {
-                Verdict::Clean
-            }
-            attempt => self.judge(attempt, || true),
-        };
-        self.pronounce(verdict, panicking)
+        if !L::acquire_free(&self.segment, &self.control.cell) {
+            return self.lock_slow(deadline);
+        }
+        if self.control.state() != CLEAN || !self.value_is_valid() {
+            return self.lock_unclean();
+        }
+        let panicking = u8::from(std::thread::panicking()) * PANICKING;
+        self.owner.store(HELD | panicking, Ordering::Relaxed);
+        Ok(MutexGuard::new(self))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(
+        &self,
+        deadline: Deadline,
+    ) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        self.lock_if(deadline, || true)
+    }
+
+    /// With the lock held, and a value that wants to be looked at.
+    #[cold]
+    #[inline(never)]
+    fn lock_unclean(&self) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
+        self.pronounce(self.judge(Ok(Acquired::Clean), || true), std::thread::panicking())
     }
 
     /// The same for [`RwLock`](super::RwLock), where an owner may have died before it had a right to the

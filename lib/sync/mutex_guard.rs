@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 
 use super::consistency::{ABANDONED, CLEAN, INCONSISTENT};
-use super::mutex::{PANICKING, RobustMutex, UNJUDGED};
+use super::mutex::{HELD, PANICKING, RobustMutex, UNJUDGED};
 use super::raw_lock::RawLock;
 use super::{Futex, Guarded, Pthread};
 
@@ -68,7 +68,7 @@ impl<T: Guarded + ?Sized, L: RawLock> DerefMut for MutexGuard<'_, T, L> {
 impl<T: Guarded + ?Sized, L: RawLock> Drop for MutexGuard<'_, T, L> {
     #[inline]
     fn drop(&mut self) {
-        self.mutex.release(|| {});
+        self.mutex.end_guard(|| {});
     }
 }
 
@@ -95,7 +95,21 @@ impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
 
     /// Ends a guard: writes down how it leaves the value, does `last`, and releases the lock.
     #[inline]
-    pub(super) fn release(&self, last: impl FnOnce()) {
+    pub(super) fn end_guard(&self, last: impl Fn()) {
+        // The usual case: there is nothing to write down about the value.
+        let simple = self.owner.load(Ordering::Relaxed) == HELD && !std::thread::panicking();
+        let end = || {
+            self.owner.store(0, Ordering::Relaxed);
+            last();
+        };
+        if !(simple && L::release_simply(&self.segment, &self.control.cell, end)) {
+            self.end_guard_slowly(&last);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_guard_slowly(&self, last: &dyn Fn()) {
         L::release(&self.segment, &self.control.cell, || {
             let owner = self.owner.load(Ordering::Relaxed);
             if owner & UNJUDGED != 0 {

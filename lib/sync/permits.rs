@@ -142,7 +142,7 @@ impl Permits {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.permits.seats.leave(self.seat, |_| self.permits.words.bell.notify_each(1));
+        self.permits.seats.leave(self.seat, || self.permits.words.bell.notify_each(1));
     }
 }
 

@@ -43,9 +43,24 @@ pub trait RawLock: 'static {
         Ok(())
     }
 
+    /// Takes the lock if that is simple: true if it was free, and the segment is as it should be. What false
+    /// means, [`RawLock::acquire`] finds out.
+    #[doc(hidden)]
+    #[inline]
+    fn acquire_free(_segment: &Segment, _cell: &Cell) -> bool {
+        false
+    }
+
     /// Takes the lock, and registers it with the kernel for as long as it is held.
     #[doc(hidden)]
     fn acquire(segment: &Segment, cell: &Cell, deadline: Deadline) -> Result<Acquired, NotLocked>;
+
+    /// Releases it, after `last`, if that is simple; otherwise it does neither, and gives false.
+    #[doc(hidden)]
+    #[inline]
+    fn release_simply(_segment: &Segment, _cell: &Cell, _last: impl FnOnce()) -> bool {
+        false
+    }
 
     /// Releases it, after `last`; the calling thread must own it. In a forked child, or when the
     /// segment was truncated, it does neither: the lock is not ours then.

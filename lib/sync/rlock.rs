@@ -111,7 +111,7 @@ impl RLock {
             self.words.thread.store(caller.thread(), Ordering::Relaxed);
             guard()
         };
-        match self.main.lock_if(deadline(), || true) {
+        match self.main.lock_until(deadline()) {
             Ok(main) => Ok(begin(main)),
             Err(LockError::OwnerDied(main)) => Err(LockError::OwnerDied(begin(main))),
             Err(other) => Err(other.without_guard()),
@@ -188,7 +188,7 @@ impl Drop for RLockGuard<'_> {
             words.depth.store(depth - 1, Ordering::Relaxed);
             return;
         }
-        self.lock.main.release(|| {
+        self.lock.main.end_guard(|| {
             words.thread.store(0, Ordering::Relaxed);
             words.depth.store(0, Ordering::Relaxed);
         });

@@ -104,10 +104,16 @@ impl RobustLock {
         caller: &Caller,
         deadline: impl FnOnce() -> Deadline,
     ) -> Result<Acquired, Refused> {
-        match self.word.compare_exchange(0, caller.id(), Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => Ok(Acquired::Clean),
-            Err(_) => self.lock_slow(*caller, deadline()),
+        if self.lock_free(caller) {
+            return Ok(Acquired::Clean);
         }
+        self.lock_slow(*caller, deadline())
+    }
+
+    /// The first step of [`RobustLock::lock`]: takes the lock if it is free.
+    #[inline]
+    pub(crate) fn lock_free(&self, caller: &Caller) -> bool {
+        self.word.compare_exchange(0, caller.id(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     #[cold]

@@ -161,13 +161,14 @@ impl<T: Guarded + ?Sized> RwLock<T> {
     #[inline]
     fn read_until(&self, deadline: impl FnOnce() -> Deadline) -> Read<'_, T> {
         let caller = self.caller()?;
-        let claim = || self.seats.claim(&caller);
-        let seat = match self.gate.enter(&caller, claim, self.seats.row()) {
+        let (seats, handle) = (self.seats.row(), self.seats.handle());
+        let seat = match self.gate.enter(&caller, seats, handle) {
             Ok(seat) => seat,
-            Err(outside) => self.go_round(&caller, outside, deadline())?,
+            // Whichever it is, a seat is to be had by going round.
+            Err(Outside::Closed | Outside::Full) => self.go_round(&caller, deadline())?,
         };
         let guard = RwLockReadGuard { lock: self, seat, thread: PhantomData };
-        if !self.main.segment.is_usable() {
+        if self.main.segment.is_truncated() {
             return Err(LockError::Segment(self.main.segment.unusable()));
         }
         match self.main.control.state() {
@@ -180,15 +181,10 @@ impl<T: Guarded + ?Sized> RwLock<T> {
 
     /// A reader's way when the gate is closed, or all seats are taken.
     #[cold]
-    fn go_round<G>(
-        &self,
-        caller: &Caller,
-        outside: Outside,
-        deadline: Deadline,
-    ) -> Result<usize, LockError<G>> {
+    fn go_round<G>(&self, caller: &Caller, deadline: Deadline) -> Result<usize, LockError<G>> {
         let seats = self.seats.row();
         let sit = |deadline| {
-            Gate::take_seat(caller, seats, self.seats.handle(), deadline).map_err(refused)
+            self.gate.take_seat(caller, seats, self.seats.handle(), deadline).map_err(refused)
         };
         if seats.iter().any(|seat| seat.is_held_by(caller)) {
             return sit(deadline);
@@ -198,7 +194,6 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         main.own(attempt, || self.gate.is_writing())?;
         // If it is not open, its writer is dead, as we have the lock.
         self.gate.open();
-        let _ = outside; // whatever it was, a seat is to be had from here
         let seat = sit(deadline);
         Futex::release(&main.segment, &main.control.cell, || {});
         seat
@@ -271,7 +266,7 @@ fn refused<G>(refused: Refused) -> LockError<G> {
 impl<T: Guarded + ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.seats.leave(self.seat, |_| {});
+        self.lock.seats.leave(self.seat, || {});
     }
 }
 
@@ -301,7 +296,7 @@ impl<T: Guarded + ?Sized> RwLockWriteGuard<'_, T> {
 
 impl<T: Guarded + ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
-        self.lock.main.release(|| self.lock.gate.open());
+        self.lock.main.end_guard(|| self.lock.gate.open());
     }
 }
 

@@ -23,6 +23,7 @@ use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU64, Ordering};
 
 use super::Caller;
+use super::caller::Armed;
 use super::robust_lock::{Refused, RobustLock, TID_MASK, WAITERS};
 
 /// See the module's documentation.
@@ -47,7 +48,9 @@ pub(crate) fn new_handle() -> u64 {
 }
 
 impl Seat {
-    fn lock(&self) -> &RobustLock {
+    /// The lock it is.
+    #[inline]
+    pub(crate) fn lock(&self) -> &RobustLock {
         RobustLock::at(&self.word)
     }
 
@@ -67,9 +70,10 @@ impl Seat {
         let free =
             self.word.compare_exchange(0, caller.id(), Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if free {
-            self.occupy(caller, handle);
+            self.occupy(caller, handle, armed)
+        } else {
+            caller.disarm(armed)
         }
-        caller.disarm(armed);
         free
     }
 
@@ -84,27 +88,31 @@ impl Seat {
         deadline: Deadline,
     ) -> Result<(), Refused> {
         let armed = caller.arm(&self.word);
-        let taken = self.lock().lock(caller, || deadline).map(|_| self.occupy(caller, handle));
-        caller.disarm(armed);
-        taken
+        match self.lock().lock(caller, || deadline) {
+            Ok(_) => {
+                self.occupy(caller, handle, armed);
+                Ok(())
+            }
+            Err(refused) => {
+                caller.disarm(armed);
+                Err(refused)
+            }
+        }
     }
 
     /// What its new owner does, with the word armed.
     #[inline]
-    fn occupy(&self, caller: &Caller, handle: u64) {
+    fn occupy(&self, caller: &Caller, handle: u64, armed: Armed) {
         self.thread.store(u64::from(caller.thread()), Ordering::Relaxed);
         self.handle.store(handle, Ordering::Relaxed);
-        caller.link(&self.word);
+        caller.hold(&self.word, armed);
     }
 
     /// Leaves it, and wakes who waits for that. The exchange in it is a locked instruction: see
     /// [`RobustLock::unlock`].
     #[inline]
     pub(crate) fn leave(&self, caller: &Caller) {
-        let armed = caller.arm(&self.word);
-        caller.unlink(&self.word);
-        self.lock().unlock();
-        caller.disarm(armed);
+        caller.release(&self.word, || self.lock().unlock());
     }
 
     /// Waits until nobody has it, or its owner is dead.
@@ -161,11 +169,11 @@ impl Seat {
     }
 }
 
-/// Where the calling thread begins to look for a free one among `count`, so that threads which come again find
-/// their seat free and their own.
+/// Where the calling thread begins to look for a free one among `count`: threads of one process and participants
+/// that came one after the other have neighbouring numbers, so that few seats are ever used and each thread finds
+/// its own.
 #[inline]
 pub(crate) fn first_choice(caller: &Caller, count: usize) -> usize {
-    // Fibonacci hashing: neighbouring thread ids end far apart.
-    let mixed = caller.id().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    (mixed as usize * count) >> 32
+    let (slot, thread) = ((caller.id() >> 32) as u16, caller.thread());
+    (usize::from(slot) + thread as usize) % count
 }

@@ -1,5 +1,6 @@
 //! A row of seats in a segment, and the handle through which this process takes them.
 
+use crate::os::robust_list::Thread;
 use crate::segment::{ArrangedSlice, Arrangement, Segment, SegmentError};
 
 use super::seat::{Seat, first_choice, new_handle};
@@ -66,12 +67,25 @@ impl Seats {
         found.or_else(|| before.iter().position(claim))
     }
 
-    /// Leaves one, unless this is a forked child, or the segment was truncated: it is not ours then.
+    /// Leaves one, and does `then`, unless this is a forked child, or the segment was truncated: it is not ours
+    /// then.
     #[inline]
-    pub(super) fn leave(&self, seat: usize, then: impl FnOnce(&Caller)) {
+    pub(super) fn leave(&self, seat: usize, then: impl FnOnce()) {
+        let seat = &self.row[seat];
+        // The segment is usable in the fork of the program that took the seat, on the same thread.
+        let usable = self.segment.is_usable();
+        if usable && !Thread::release_lone(seat.lock().word(), || seat.lock().unlock()) {
+            self.leave_among_others(seat);
+        }
+        if usable {
+            then();
+        }
+    }
+
+    #[cold]
+    fn leave_among_others(&self, seat: &Seat) {
         if let Some(caller) = Caller::enter(&self.segment) {
-            self.row[seat].leave(&caller);
-            then(&caller);
+            seat.leave(&caller);
         }
     }
 }

@@ -38,6 +38,14 @@ impl Counted {
 
     #[inline]
     fn take(&self, deadline: impl FnOnce() -> Deadline) -> Result<(), WaitError> {
+        if self.segment.is_usable() && self.count.take_free() {
+            return Ok(());
+        }
+        self.take_slow(deadline())
+    }
+
+    #[cold]
+    fn take_slow(&self, deadline: Deadline) -> Result<(), WaitError> {
         if self.count.take(&self.caller()?, deadline) {
             return Ok(());
         }
