@@ -34,6 +34,12 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
     label = "needs #[derive(TryFromBytes, IntoBytes, KnownLayout, Immutable)] from zerocopy",
     note = "types with pointers (String, Vec, Box, &T) or padding cannot be shared between processes"
 )]
-pub trait Shareable: TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + 'static {}
+pub trait Shareable:
+    TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + Sync + 'static
+{
+}
 
-impl<T: TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + 'static> Shareable for T {}
+impl<T: TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + Sync + 'static> Shareable
+    for T
+{
+}
