@@ -7,10 +7,12 @@ use std::cell::Cell;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::thread;
+use std::time::Duration;
 
 use steadfast::{
-    GetError, LockError, Mutex, PthreadMutex, Queue, QueueOptions, Segment, SegmentError,
-    SegmentOptions,
+    GetError, LockError, Mutex, PthreadMutex, Queue, QueueOptions, RLock, RwLock, Segment,
+    SegmentError, SegmentOptions,
 };
 use support::{Name, watchdog};
 
@@ -133,4 +135,94 @@ fn a_segment_that_everybody_may_write_is_not_attached_to() {
     std::fs::set_permissions(name.file(), open_to_all).unwrap();
     assert!(matches!(Mutex::<u32>::open(&name), Err(SegmentError::Untrusted { .. })));
     Segment::unlink(&name).unwrap();
+}
+
+#[test]
+fn a_reader_that_wants_to_write_is_refused_even_if_a_writer_waits_for_it() {
+    let _watchdog = watchdog();
+    let name = Name::new("upgrade");
+    let lock = RwLock::create(&name, 1_u32, &SegmentOptions::new()).unwrap();
+    let reading = lock.read().unwrap();
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| *lock.write().unwrap() = 2);
+        // Until the writer keeps new readers out: it has the main lock then.
+        let refused = || scope.spawn(|| lock.try_read().is_err()).join().unwrap();
+        while !refused() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(lock.write(), Err(LockError::Deadlock)));
+        assert!(matches!(lock.try_write(), Err(LockError::Deadlock)));
+        assert!(matches!(lock.repair(|_| ()), Err(LockError::Deadlock)));
+        let again = lock.read().unwrap();
+        drop(reading); // not in the order they were taken
+        assert_eq!(*again, 1);
+        drop(again);
+        writer.join().unwrap();
+    });
+    assert_eq!(*lock.read().unwrap(), 2);
+}
+
+#[test]
+fn a_reader_too_many_takes_whichever_place_is_left_first() {
+    let _watchdog = watchdog();
+    let name = Name::new("full");
+    let lock = RwLock::create(&name, 1_u32, &SegmentOptions::new()).unwrap();
+    let mut places: Vec<_> = (0..64).map(|_| lock.read().unwrap()).collect();
+    let once_more = lock.read().unwrap(); // for one who has a place already there is room
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| matches!(lock.try_read(), Err(LockError::WouldBlock)));
+        assert!(refused.join().unwrap());
+        for _ in 0..4 {
+            let place = places.swap_remove(places.len() / 2);
+            let late = scope.spawn(|| drop(lock.read().unwrap()));
+            drop(place);
+            late.join().unwrap();
+        }
+    });
+    drop((places, once_more));
+    assert!(lock.try_write().is_ok(), "as many left as came");
+}
+
+#[test]
+fn a_lock_that_is_taken_again_in_its_repair_is_still_held_afterwards() {
+    let _watchdog = watchdog();
+    let name = Name::new("repair-again");
+    let lock = RLock::create(&name, (), &SegmentOptions::new()).unwrap();
+    let free = || thread::scope(|scope| scope.spawn(|| lock.try_lock().is_ok()).join().unwrap());
+    lock.repair(|| {
+        assert_eq!(lock.lock().unwrap().depth(), 2);
+        assert!(lock.is_mine() && !free());
+    })
+    .unwrap();
+    assert!(!lock.is_mine() && free());
+}
+
+#[test]
+fn which_handle_of_a_lock_judged_does_not_matter() {
+    let _watchdog = watchdog();
+    let name = Name::new("two-handles");
+    let first = RLock::create(&name, (), &SegmentOptions::new()).unwrap();
+    let second = RLock::open(&name).unwrap();
+    let die = || {
+        thread::scope(|scope| scope.spawn(|| std::mem::forget(first.lock().unwrap())).join())
+            .unwrap();
+    };
+    die();
+    let Err(LockError::OwnerDied(outer)) = first.lock() else { panic!("its owner has ended") };
+    second.lock().unwrap().mark_consistent();
+    drop(outer);
+    drop(first.lock().unwrap());
+
+    die();
+    let Err(LockError::OwnerDied(outer)) = first.lock() else { panic!("its owner has ended") };
+    let inner = second.lock().unwrap();
+    drop(outer);
+    drop(inner); // the last one, and nobody has judged
+    assert!(matches!(first.lock(), Err(LockError::Abandoned)));
+    first.repair(|| ()).unwrap();
+
+    let outer = first.lock().unwrap();
+    second.lock().unwrap().abandon();
+    drop(outer);
+    assert!(matches!(second.lock(), Err(LockError::Abandoned)));
 }

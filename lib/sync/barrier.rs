@@ -175,7 +175,6 @@ impl Barrier {
     pub fn abort(&self) -> Result<(), WaitError> {
         self.segment.check()?;
         self.phases.abort();
-        self.phases.room.notify_each(u32::MAX);
         Ok(())
     }
 

@@ -54,9 +54,10 @@ impl<'a> Caller<'a> {
         self.segment.native_tid()
     }
 
-    /// The number that the kernel knows this thread by, in this process's own PID namespace.
-    pub(crate) fn thread(&self) -> u32 {
-        self.thread.tid()
+    /// A name of this thread that no other one has, alive or dead, of whatever PID namespace: its process in the
+    /// high half, and in the low half the number that the kernel knows it by in its own namespace.
+    pub(crate) fn thread(&self) -> u64 {
+        self.id >> 32 << 32 | u64::from(self.thread.tid())
     }
 
     /// Whether the segment can still be used.

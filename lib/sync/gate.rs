@@ -31,8 +31,12 @@
 //! closed; claims a seat, and releases the main lock. What it claims while it holds the main lock needs no look
 //! at the gate.
 //!
-//! *A reader that reads already* may read once more, whatever the gate says: no writer passes c before it has left
-//! all its seats. It must not go round: the writer may hold the main lock and wait for it.
+//! *A reader that reads already* may read once more, whatever the gate says: it counts that in the seat it has, and
+//! leaves when it has left as often as it came. It must not go round: the writer may hold the main lock and wait for
+//! it. Nor may it take a second seat without a look at the gate: left in the other order, the two would never be seen
+//! taken by a writer that passes them in between, one before the second was taken and one after the first was left.
+//!
+//! *A reader that wants to write* is refused before it waits for the main lock: its owner may wait for this reader.
 //!
 //! # Death
 //! A reader that dies leaves a seat that says so; whoever waits for that seat takes it over (that is what waiting
@@ -48,7 +52,7 @@ use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 
 use super::Caller;
-use super::robust_lock::Refused;
+use super::robust_lock::{BACKSTOP, Refused};
 use super::seat::{Seat, first_choice};
 
 const OPEN: u32 = 0;
@@ -63,15 +67,6 @@ pub(crate) struct Gate {
     used: AtomicU64,
 }
 
-/// Why a reader did not come in at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outside {
-    /// The gate is not open: go round.
-    Closed,
-    /// All seats are taken.
-    Full,
-}
-
 impl Gate {
     /// One for a model.
     #[cfg(all(test, loom))]
@@ -79,28 +74,23 @@ impl Gate {
         Gate { word: AtomicU32::new(OPEN), used: AtomicU64::new(0) }
     }
 
-    /// Lines 1 to 4 of a reader: the seat it has.
+    /// Lines 1 to 4 of a reader: the seat it has. `None` if the gate is not open, or all seats are taken: go round.
     #[inline]
-    pub(crate) fn enter(
-        &self,
-        caller: &Caller,
-        seats: &[Seat],
-        handle: u64,
-    ) -> Result<usize, Outside> {
+    pub(crate) fn enter(&self, caller: &Caller, seats: &[Seat], handle: u64) -> Option<usize> {
         if self.word.load(Ordering::Relaxed) != OPEN {
-            return Err(Outside::Closed);
+            return None;
         }
         let first = first_choice(caller, seats.len());
         let seat = match self.claim(caller, seats, handle, first) {
             true => first,
-            false => self.claim_another(caller, seats, handle, first).ok_or(Outside::Full)?,
+            false => self.claim_another(caller, seats, handle, first)?,
         };
         fence_after_rmw();
         if self.word.load(Ordering::Acquire) == OPEN {
-            return Ok(seat);
+            return Some(seat);
         }
         seats[seat].leave(caller);
-        Err(Outside::Closed)
+        None
     }
 
     /// Line 2 for one seat.
@@ -125,10 +115,33 @@ impl Gate {
         others.find(|&seat| !seats[seat].is_taken() && self.claim(caller, seats, handle, seat))
     }
 
-    /// A seat for one who owns the main lock, or has a seat already: waits for one if none is free.
+    /// The seats that somebody may have.
+    fn used<'a>(&self, seats: &'a [Seat]) -> impl Iterator<Item = (usize, &'a Seat)> {
+        let mut used = self.used.load(Ordering::Relaxed);
+        let numbers = std::iter::from_fn(move || {
+            let seat = used.trailing_zeros();
+            used &= used.checked_sub(1)?;
+            Some(seat as usize)
+        });
+        numbers.filter_map(|seat| Some((seat, seats.get(seat)?)))
+    }
+
+    /// The seat that the calling thread has, if it reads.
+    pub(crate) fn seat_of(&self, caller: &Caller, seats: &[Seat]) -> Option<usize> {
+        Some(self.used(seats).find(|(_, seat)| seat.is_held_by(caller))?.0)
+    }
+
+    /// One who reads comes once more: its seat. `None` if it does not read.
+    pub(crate) fn enter_again(&self, caller: &Caller, seats: &[Seat]) -> Option<usize> {
+        let seat = self.seat_of(caller, seats)?;
+        seats[seat].come_again();
+        Some(seat)
+    }
+
+    /// A seat for one who owns the main lock, and does not read: waits for one if all are taken by the living.
     ///
     /// # Errors
-    /// As [`Seat::claim_by`].
+    /// `TimedOut`.
     #[cold]
     pub(crate) fn take_seat(
         &self,
@@ -144,15 +157,20 @@ impl Gate {
         if let Some(seat) = self.claim_another(caller, seats, handle, first) {
             return Ok(seat);
         }
-        // Whoever sits there leaves in the end; but one does not wait for oneself.
-        for seat in (first..seats.len()).chain(0..first) {
-            match seats[seat].claim_by(caller, handle, deadline) {
-                Ok(()) => return Ok(seat),
-                Err(Refused::Deadlock) => {}
-                Err(refused) => return Err(refused),
+        // Whoever sits there leaves in the end, but nobody knows who does first: each is waited for in turn.
+        let round = (first..seats.len()).chain(0..first);
+        for wait_for in round.clone().cycle() {
+            let sits =
+                |seat: usize, deadline| seats[seat].claim_by(caller, handle, deadline).is_ok();
+            if let Some(seat) = round.clone().find(|&seat| sits(seat, Deadline::Now)) {
+                return Ok(seat);
+            }
+            let Some(nap) = deadline.nap(BACKSTOP) else { break };
+            if sits(wait_for, Deadline::after(nap)) {
+                return Ok(wait_for);
             }
         }
-        Err(Refused::Deadlock)
+        Err(Refused::TimedOut)
     }
 
     /// Lines a to d of a writer, which owns the main lock. If it fails, the gate is open again.
@@ -168,11 +186,8 @@ impl Gate {
         self.word.swap(CLOSED, Ordering::SeqCst);
         fence_after_rmw();
         loop {
-            let (mut quiet, mut used) = (true, self.used.load(Ordering::Relaxed));
-            while used != 0 {
-                let seat = seats.get(used.trailing_zeros() as usize);
-                used &= used - 1;
-                let Some(seat) = seat.filter(|seat| seat.is_taken()) else { continue };
+            let mut quiet = true;
+            for (_, seat) in self.used(seats).filter(|(_, seat)| seat.is_taken()) {
                 quiet = false;
                 if let Err(refused) = seat.wait_free(caller, deadline) {
                     self.open();

@@ -77,6 +77,11 @@ impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
     /// The value is right.
     pub(super) fn judged(&self) {
         self.control.set_state(CLEAN);
+        self.judged_elsewhere();
+    }
+
+    /// The value needs no judgement when the guard ends: its state tells.
+    pub(super) fn judged_elsewhere(&self) {
         self.owner.fetch_and(!UNJUDGED, Ordering::Relaxed);
     }
 

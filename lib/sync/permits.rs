@@ -118,7 +118,7 @@ impl Permits {
     #[cold]
     fn claim_from_dead(&self, caller: &Caller, look: Look) -> Option<usize> {
         self.seats.row().iter().position(|seat| {
-            seat.dead(caller, look == Look::Thorough).is_some()
+            seat.is_dead(caller, look == Look::Thorough)
                 // It fails only if somebody else was faster.
                 && seat.claim_by(caller, self.seats.handle(), Deadline::Now).is_ok()
         })

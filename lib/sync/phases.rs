@@ -37,11 +37,11 @@
 //!   tripped, the dead one has passed, and its seat is freed; unless it stays: then the phase that has begun
 //!   cannot come to its end, and is broken.
 //! * *tripped or broken, and died before the call*: the others look after a backstop.
-//! * *died while it cleared a dead owner's seat*: the seat is marked again, and cleared by the next one. The break
-//!   came before.
+//! * *died while it cleared a dead owner's seat*: the seat is marked again, and judged and cleared by the next one.
 //! * *died in the action*: its owner has arrived in `s`.
 //!
-//! A dead owner's seat is judged by words that are read between two looks at the same lock word, so they are its.
+//! Whoever judges a dead owner's seat has taken it over before, and has it until it is cleared: so what it judges by
+//! are the dead one's words, and nobody can have come, arrived and died in between.
 
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU64, Ordering, fence_after_rmw};
@@ -134,13 +134,13 @@ impl Phases {
             if seats.iter().all(|seat| seat.arrived.load(Ordering::Acquire) == state) {
                 match &mut action {
                     None => self.change(state, tripped(state)),
-                    Some(action) => self.act(state, action),
+                    Some(action) => self.act(caller, state, action),
                 };
             }
             self.passage(state)
         });
         found.unwrap_or_else(|| {
-            if self.change(state, state + BREAK) {
+            if caller.is_usable() && self.change(state, state + BREAK) {
                 return Passage::TimedOut;
             }
             self.passage(state).unwrap_or(Passage::Broken)
@@ -158,12 +158,11 @@ impl Phases {
     }
 
     /// Does the action, if nobody has begun it, and trips.
-    fn act(&self, state: u64, action: &mut &mut dyn FnMut()) -> bool {
-        /// If the action panics, nobody passes.
-        struct Acting<'a>(&'a Phases, u64);
-        impl Drop for Acting<'_> {
+    fn act(&self, caller: &Caller, state: u64, action: &mut &mut dyn FnMut()) -> bool {
+        struct Panicking<F: Fn()>(F);
+        impl<F: Fn()> Drop for Panicking<F> {
             fn drop(&mut self) {
-                self.0.change(self.1, self.1 + BREAK);
+                (self.0)();
             }
         }
         let seen = self.acting.load(Ordering::Relaxed);
@@ -175,10 +174,13 @@ impl Phases {
         if begun {
             return false;
         }
-        let acting = Acting(self, state);
+        // An action that forks comes back twice; the child has nothing to say here.
+        let change = |to| caller.is_usable() && self.change(state, to);
+        // If it panics, nobody passes.
+        let panicking = Panicking(|| _ = change(state + BREAK));
         action();
-        std::mem::forget(acting);
-        self.change(state, tripped(state))
+        std::mem::forget(panicking);
+        change(tripped(state))
     }
 
     /// The one step of every change, and the call after it.
@@ -187,6 +189,9 @@ impl Phases {
             self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok();
         if changed {
             self.bell.notify_each(u32::MAX);
+            if is_broken(to) {
+                self.room.notify_each(u32::MAX);
+            }
         }
         changed
     }
@@ -215,20 +220,24 @@ impl Phases {
 
     /// Frees the seats of the dead, and breaks the barrier if one of them was needed.
     pub(crate) fn bury(&self, caller: &Caller, seats: &[Seat], asked: bool) {
-        for seat in seats {
-            let Some(word) = seat.dead(caller, asked) else { continue };
-            let state = self.state.load(Ordering::Acquire);
-            let needed = seat.stays.load(Ordering::Acquire) != 0
-                || seat.arrived.load(Ordering::Acquire) == state;
-            if !seat.is_still(word) {
-                continue;
-            }
-            if needed && !is_broken(state) && !self.change(state, state + BREAK) {
-                // Something has changed meanwhile: it is judged anew at the next look.
-                continue;
-            }
-            seat.free_if_dead(caller, Phases::clear);
+        for seat in seats.iter().filter(|seat| seat.is_dead(caller, asked)) {
+            seat.free_if_dead(caller, |seat| {
+                self.judge(seat);
+                Phases::clear(seat);
+            });
             self.room.notify_each(1);
+        }
+    }
+
+    /// Breaks it if the dead owner of this seat, which the caller has taken over, was needed.
+    fn judge(&self, seat: &Seat) {
+        loop {
+            let state = self.state.load(Ordering::Acquire);
+            let needed = seat.stays.load(Ordering::Relaxed) != 0
+                || seat.arrived.load(Ordering::Relaxed) == state;
+            if !needed || is_broken(state) || self.change(state, state + BREAK) {
+                return;
+            }
         }
     }
 

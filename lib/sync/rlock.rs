@@ -4,23 +4,26 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | depth, u32: how often its owner has it; nothing but the owner reads or writes it |
-//! | 4 | the owner's thread id in its own PID namespace, u32; 0 = nobody |
+//! | 4 | unused |
+//! | 8 | the owner's name as a thread (see [`Caller::thread`]), u64; 0 = nobody |
 //! | 128 | a mutex without a value (see [`super::mutex`]) |
 //!
-//! Whether the calling thread is the owner stands in the lock word; the thread id beside it tells threads apart
-//! where the word names only their process, in other PID namespaces than the segment's. The owner alone writes its
-//! own id there, after it got the lock and until it gives it up, so nobody else finds its own.
+//! Whether the calling thread is the owner stands in the lock word; the thread's name beside it tells threads apart
+//! where the word names only their process, in other PID namespaces than the segment's. A thread writes its name
+//! there after it got the lock, and takes it away before it gives it up; so only the owner finds its own, whatever
+//! a dead owner has left there.
 //!
 //! A thief begins with depth 1: what the dead owner's depth was does not matter.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
 use crate::os::clock::Deadline;
 use crate::segment::{Area, Arranged, Arrangement, Segment, SegmentError};
 
+use super::consistency::REPAIRED;
 use super::robust_lock::WAITERS;
 use super::shared::{Room, Shared, in_a_segment_of_its_own};
 use super::{Caller, Consistency, Death, LockError, Mutex, MutexGuard};
@@ -29,7 +32,8 @@ use super::{Caller, Consistency, Death, LockError, Mutex, MutexGuard};
 #[repr(C, align(128))]
 struct Words {
     depth: AtomicU32,
-    thread: AtomicU32,
+    unused: AtomicU32,
+    thread: AtomicU64,
 }
 
 // SAFETY: repr(C), and nothing but atomics.
@@ -99,23 +103,24 @@ impl RLock {
     fn lock_until(&self, deadline: impl FnOnce() -> Deadline) -> Attempt<'_> {
         let segment = &self.main.segment;
         let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
-        let guard = || RLockGuard { lock: self, thread: PhantomData };
         if self.is_held_by(&caller) {
             let depth = self.words.depth.load(Ordering::Relaxed);
             self.words.depth.store(depth.saturating_add(1), Ordering::Relaxed);
-            return Ok(guard());
+            return Ok(RLockGuard { lock: self, thread: PhantomData });
         }
-        let begin = |main: MutexGuard<'_, ()>| {
-            std::mem::forget(main); // the last guard of ours releases it
-            self.words.depth.store(1, Ordering::Relaxed);
-            self.words.thread.store(caller.thread(), Ordering::Relaxed);
-            guard()
-        };
         match self.main.lock_until(deadline()) {
-            Ok(main) => Ok(begin(main)),
-            Err(LockError::OwnerDied(main)) => Err(LockError::OwnerDied(begin(main))),
+            Ok(main) => Ok(self.begin(&caller, main)),
+            Err(LockError::OwnerDied(main)) => Err(LockError::OwnerDied(self.begin(&caller, main))),
             Err(other) => Err(other.without_guard()),
         }
+    }
+
+    /// The first guard of a new owner.
+    fn begin(&self, caller: &Caller, main: MutexGuard<'_, ()>) -> RLockGuard<'_> {
+        std::mem::forget(main); // the last guard of ours releases it
+        self.words.depth.store(1, Ordering::Relaxed);
+        self.words.thread.store(caller.thread(), Ordering::Relaxed);
+        RLockGuard { lock: self, thread: PhantomData }
     }
 
     fn is_held_by(&self, caller: &Caller) -> bool {
@@ -146,10 +151,18 @@ impl RLock {
     /// # Errors
     /// [`LockError::Deadlock`] if the calling thread has it, [`LockError::Segment`].
     pub fn repair(&self, mend: impl FnOnce()) -> Result<(), LockError<RLockGuard<'_>>> {
-        if self.is_mine() {
+        let segment = &self.main.segment;
+        let caller = Caller::enter(segment).ok_or_else(|| segment.unusable())?;
+        if self.is_held_by(&caller) {
             return Err(LockError::Deadlock);
         }
-        self.main.repair(|()| mend()).map_err(LockError::without_guard)
+        let main = self.main.lock_anyhow(true, || true).map_err(LockError::without_guard)?;
+        // A guard of ours from here: `mend` may take the lock again, as any owner may.
+        let mut guard = self.begin(&caller, main);
+        self.main.begin_repair();
+        mend();
+        guard.mark_consistent();
+        Ok(())
     }
 
     /// The segment it lives in.
@@ -172,7 +185,7 @@ impl RLockGuard<'_> {
     /// Gives up what the lock guards: when the last guard is dropped, every later attempt is
     /// [`LockError::Abandoned`] until somebody repairs it.
     pub fn abandon(self) {
-        self.lock.main.give_up();
+        self.lock.main.control.set_state(REPAIRED);
     }
 }
 
@@ -188,7 +201,14 @@ impl Drop for RLockGuard<'_> {
             words.depth.store(depth - 1, Ordering::Relaxed);
             return;
         }
-        self.lock.main.end_guard(|| {
+        let main = &self.lock.main;
+        // Which of its owner's handles got it, and which of them judged, does not matter.
+        if main.control.state() == REPAIRED {
+            main.give_up();
+        } else {
+            main.judged_elsewhere();
+        }
+        main.end_guard(|| {
             words.thread.store(0, Ordering::Relaxed);
             words.depth.store(0, Ordering::Relaxed);
         });

@@ -17,7 +17,7 @@ use crate::os::clock::Deadline;
 use crate::segment::{Area, Arranged, Arrangement, Segment, SegmentError};
 
 use super::consistency::{ABANDONED, CLEAN};
-use super::gate::{Gate, Outside};
+use super::gate::Gate;
 use super::raw_lock::RawLock;
 use super::robust_lock::Refused;
 use super::seats::Seats;
@@ -147,6 +147,7 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         &self,
         mend: impl FnOnce(&mut T),
     ) -> Result<(), LockError<RwLockWriteGuard<'_, T>>> {
+        self.may_wait_to_write()?;
         let guard = self
             .main
             .lock_anyhow(true, || self.gate.is_writing())
@@ -163,9 +164,8 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         let caller = self.caller()?;
         let (seats, handle) = (self.seats.row(), self.seats.handle());
         let seat = match self.gate.enter(&caller, seats, handle) {
-            Ok(seat) => seat,
-            // Whichever it is, a seat is to be had by going round.
-            Err(Outside::Closed | Outside::Full) => self.go_round(&caller, deadline())?,
+            Some(seat) => seat,
+            None => self.go_round(&caller, deadline())?,
         };
         let guard = RwLockReadGuard { lock: self, seat, thread: PhantomData };
         if self.main.segment.is_truncated() {
@@ -183,23 +183,29 @@ impl<T: Guarded + ?Sized> RwLock<T> {
     #[cold]
     fn go_round<G>(&self, caller: &Caller, deadline: Deadline) -> Result<usize, LockError<G>> {
         let seats = self.seats.row();
-        let sit = |deadline| {
-            self.gate.take_seat(caller, seats, self.seats.handle(), deadline).map_err(refused)
-        };
-        if seats.iter().any(|seat| seat.is_held_by(caller)) {
-            return sit(deadline);
+        if let Some(seat) = self.gate.enter_again(caller, seats) {
+            return Ok(seat);
         }
         let main = &self.main;
         let attempt = Futex::acquire(&main.segment, &main.control.cell, deadline);
         main.own(attempt, || self.gate.is_writing())?;
         // If it is not open, its writer is dead, as we have the lock.
         self.gate.open();
-        let seat = sit(deadline);
+        let handle = self.seats.handle();
+        let seat = self.gate.take_seat(caller, seats, handle, deadline).map_err(refused);
         Futex::release(&main.segment, &main.control.cell, || {});
         seat
     }
 
+    /// Refuses one who reads.
+    fn may_wait_to_write<G>(&self) -> Result<(), LockError<G>> {
+        let caller = self.caller()?;
+        let reads = self.gate.seat_of(&caller, self.seats.row()).is_some();
+        if reads { Err(LockError::Deadlock) } else { Ok(()) }
+    }
+
     fn write_until(&self, deadline: Deadline) -> Write<'_, T> {
+        self.may_wait_to_write()?;
         match self.main.lock_if(deadline, || self.gate.is_writing()) {
             Ok(guard) => self.shut(guard, deadline),
             Err(LockError::OwnerDied(guard)) => {
@@ -266,7 +272,7 @@ fn refused<G>(refused: Refused) -> LockError<G> {
 impl<T: Guarded + ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.seats.leave(self.seat, || {});
+        self.lock.seats.leave_once(self.seat);
     }
 }
 

@@ -5,12 +5,17 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | the owner, in the format of a robust lock (see [`super::robust_lock`]); 0 = free |
-//! | 8 | the owner's thread id in its own PID namespace, u64 |
+//! | 8 | the owner's name as a thread (see [`Caller::thread`]), u64; 0 = nobody |
 //! | 16 | the handle through which the owner took it, u64: a number of its process |
 //! | 24 | the list node, 16 bytes (see `os::robust_list`) |
 //! | 40 | for the barrier: the phase that the owner has arrived in, u64 |
 //! | 48 | for the barrier: 1 = the owner is a party for longer than one phase, u64 |
-//! | 56 | unused |
+//! | 56 | for the readers of a lock: how many times more the owner has come, u64 |
+//!
+//! Where the owner word names a process only, in other PID namespaces than the segment's, the thread's name beside
+//! it tells who it is. A thread writes its name after it got the seat, and takes it away before it leaves; so it
+//! finds its own name in its own seats only, whatever a free seat or one of the dead has there: also while another
+//! thread of its process has taken such a seat and not yet written its name.
 //!
 //! # Death
 //! A seat is a robust lock that is held for as long as its owner sits: linked on the thread's robust list. So
@@ -38,7 +43,8 @@ pub(crate) struct Seat {
     pub(crate) arrived: AtomicU64,
     /// For the barrier.
     pub(crate) stays: AtomicU64,
-    unused: AtomicU64,
+    /// For the readers of a lock.
+    again: AtomicU64,
 }
 
 /// A number for a new handle, its own in this process.
@@ -103,15 +109,41 @@ impl Seat {
     /// What its new owner does, with the word armed.
     #[inline]
     fn occupy(&self, caller: &Caller, handle: u64, armed: Armed) {
-        self.thread.store(u64::from(caller.thread()), Ordering::Relaxed);
+        self.thread.store(caller.thread(), Ordering::Relaxed);
         self.handle.store(handle, Ordering::Relaxed);
+        self.again.store(0, Ordering::Relaxed);
         caller.hold(&self.word, armed);
+    }
+
+    /// Its owner takes its name away, before it leaves.
+    #[inline]
+    pub(crate) fn take_name_away(&self) {
+        self.thread.store(0, Ordering::Relaxed);
+    }
+
+    /// Its owner, a reader, comes once more.
+    pub(crate) fn come_again(&self) {
+        let again = self.again.load(Ordering::Relaxed);
+        self.again.store(again.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// One who may have come more than once leaves once: true if it stays all the same.
+    #[inline]
+    pub(crate) fn stays_once_less(&self) -> bool {
+        match self.again.load(Ordering::Relaxed) {
+            0 => false,
+            again => {
+                self.again.store(again - 1, Ordering::Relaxed);
+                true
+            }
+        }
     }
 
     /// Leaves it, and wakes who waits for that. The exchange in it is a locked instruction: see
     /// [`RobustLock::unlock`].
     #[inline]
     pub(crate) fn leave(&self, caller: &Caller) {
+        self.take_name_away();
         caller.release(&self.word, || self.lock().unlock());
     }
 
@@ -140,23 +172,17 @@ impl Seat {
         caller.disarm(armed);
     }
 
-    /// The word of a dead owner: one that the kernel marked, or, if `asked`, one whose file lock is free.
-    pub(crate) fn dead(&self, caller: &Caller, asked: bool) -> Option<u64> {
+    /// Whether its owner is dead: the kernel marked the word, or, if `asked`, the owner's file lock is free.
+    pub(crate) fn is_dead(&self, caller: &Caller, asked: bool) -> bool {
         let seen = self.word.load(Ordering::Acquire);
         let marked = seen as u32 & TID_MASK == 0;
-        let dead = seen != 0 && (marked || asked && !caller.is_alive((seen >> 32) as u32));
-        dead.then_some(seen)
-    }
-
-    /// Whether the word is still that one.
-    pub(crate) fn is_still(&self, word: u64) -> bool {
-        self.word.load(Ordering::Acquire) == word
+        seen != 0 && (marked || asked && !caller.is_alive((seen >> 32) as u32))
     }
 
     /// Whether the calling thread has it.
     pub(crate) fn is_held_by(&self, caller: &Caller) -> bool {
         let seen = self.word.load(Ordering::Relaxed) & !u64::from(WAITERS);
-        let thread = || self.thread.load(Ordering::Relaxed) == u64::from(caller.thread());
+        let thread = || self.thread.load(Ordering::Relaxed) == caller.thread();
         seen == caller.id() && (caller.names_thread() || thread())
     }
 

@@ -71,14 +71,27 @@ impl Seats {
     /// then.
     #[inline]
     pub(super) fn leave(&self, seat: usize, then: impl FnOnce()) {
-        let seat = &self.row[seat];
         // The segment is usable in the fork of the program that took the seat, on the same thread.
-        let usable = self.segment.is_usable();
-        if usable && !Thread::release_lone(seat.lock().word(), || seat.lock().unlock()) {
-            self.leave_among_others(seat);
-        }
-        if usable {
+        if self.segment.is_usable() {
+            self.leave_ours(&self.row[seat]);
             then();
+        }
+    }
+
+    /// The same for a reader, who leaves as often as it came.
+    #[inline]
+    pub(super) fn leave_once(&self, seat: usize) {
+        let seat = &self.row[seat];
+        if self.segment.is_usable() && !seat.stays_once_less() {
+            self.leave_ours(seat);
+        }
+    }
+
+    #[inline]
+    fn leave_ours(&self, seat: &Seat) {
+        seat.take_name_away();
+        if !Thread::release_lone(seat.lock().word(), || seat.lock().unlock()) {
+            self.leave_among_others(seat);
         }
     }
 
