@@ -10,6 +10,13 @@ pub(crate) fn is_writable_directory(path: &Path) -> bool {
     path.is_dir() && rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
+/// Whether this program was given more rights than whoever started it has (set-user-ID, capabilities of the
+/// file), so that its environment is not to be believed.
+pub(crate) fn is_untrusted() -> bool {
+    // SAFETY: it takes a number and reads what the kernel gave to this program.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// Takes a variable out of the environment.
 pub(crate) fn take(name: &str) -> Option<OsString> {
     let value = std::env::var_os(name)?;

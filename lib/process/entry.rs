@@ -41,9 +41,16 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 ///
 /// A child whose parent is gone before it has begun ends silently.
 ///
+/// A program that has more rights than whoever started it (set-user-ID) takes no orders from the environment:
+/// it is nobody's child, and cannot start any.
+///
 /// For an example see [`Process`](crate::Process).
 pub fn init() {
-    if let Some(marker) = environment::take(MARKER) {
+    let marker = environment::take(MARKER);
+    if environment::is_untrusted() {
+        return; // and `start` says why it does not
+    }
+    if let Some(marker) = marker {
         be_a_child(&marker);
     }
     if exit::prepare().is_ok() {

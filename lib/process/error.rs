@@ -15,6 +15,13 @@ pub enum StartError {
          started for the process would be one more of this one"
     )]
     NotInitialised,
+    /// This program has more rights than whoever started it (set-user-ID), and does not believe its
+    /// environment, by which children are told what they are.
+    #[error(
+        "this program has more rights than whoever started it: it starts no processes, as those would \
+         have to believe their environment"
+    )]
+    Privileged,
     /// It was started before.
     #[error("process {name:?} was started already: a process runs once, make a new one")]
     AlreadyStarted {

@@ -32,7 +32,7 @@ use std::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::message;
-use crate::os::process;
+use crate::os::{environment, process};
 
 pub use children::{ChildProcess, active_children};
 pub use current::{CurrentProcess, OrphanPolicy, ParentProcess, current_process, parent_process};
@@ -257,6 +257,9 @@ impl<R> Process<R> {
             State::New => {}
             State::Started(_) => return Err(StartError::AlreadyStarted { name }),
             State::Closed => return Err(StartError::Closed { name }),
+        }
+        if environment::is_untrusted() {
+            return Err(StartError::Privileged);
         }
         if !entry::is_initialised() {
             return Err(StartError::NotInitialised);

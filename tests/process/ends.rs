@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use steadfast::{Process, ProcessError, StartError};
+use steadfast::{OrphanPolicy, Process, ProcessError, StartError};
 
 use crate::support::harness::{self, Directory, Running, role_arguments};
 use crate::support::proc::{Fork, in_fork};
@@ -41,6 +41,13 @@ fn leave_a_child(running: PathBuf, go: PathBuf, done: PathBuf) -> u32 {
     work::pid_in(&running)
 }
 
+/// Has a child that goes on without it.
+fn start_a_survivor(running: PathBuf) {
+    let child = Process::new(work::touch_and_sleep, (running,));
+    child.orphan_policy(OrphanPolicy::CarryOn).start().expect("a child of a child");
+    work::sleep_long();
+}
+
 fn wait_and_write(running: PathBuf, go: PathBuf, done: PathBuf) {
     work::wait_for(running, go);
     work::write(&done, "done");
@@ -50,7 +57,14 @@ fn linger(path: PathBuf) {
     wait_until("nothing starts any more", || path.exists());
 }
 
-steadfast::register!(note_termination, ignore_termination, leave_a_child, wait_and_write, linger);
+steadfast::register!(
+    note_termination,
+    ignore_termination,
+    leave_a_child,
+    start_a_survivor,
+    wait_and_write,
+    linger
+);
 
 /// A program that ends in some way, with children that run.
 pub fn ending() {
@@ -178,4 +192,20 @@ pub fn a_child_waits_for_its_children() {
     assert_eq!(process.result().expect("a result"), grandchild);
     assert!(done.exists(), "its child had ended before");
     assert!(!work::lives(grandchild));
+}
+
+pub fn grandchildren_are_not_touched() {
+    let directory = Directory::new("grand");
+    for way in [Process::terminate, Process::kill] {
+        let running = directory.0.join("running");
+        let process =
+            Process::new(start_a_survivor, (running.clone(),)).start().expect("a process");
+        let grandchild = work::pid_in(&running);
+        way(&process).expect("sent");
+        process.join().expect("joined");
+        assert!(work::lives(grandchild));
+        // SAFETY: it is ours now, as this process is the next that orphans get.
+        unsafe { libc::kill(grandchild as i32, libc::SIGKILL) };
+        std::fs::remove_file(running).expect("removed");
+    }
 }

@@ -1,5 +1,6 @@
 //! How parent and child meet, and do not.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
@@ -240,4 +241,26 @@ pub fn init_twice() {
     steadfast::init();
     steadfast::init();
     assert_eq!(Process::new(work::square, (2,)).start().expect("a process").result().ok(), Some(4));
+}
+
+/// A set-user-ID program: whoever starts it must not make it a child of theirs, nor may it go on for ever.
+pub fn more_rights_than_whoever_started_it() {
+    let directory = Directory::new("rights");
+    let copy = directory.0.join("copy");
+    std::fs::copy(harness::program(), &copy).expect("a copy of this program");
+    let given = std::os::unix::fs::chown(&copy, Some(1), None).is_ok();
+    let set = std::fs::Permissions::from_mode(0o4755);
+    if !given || std::fs::set_permissions(&copy, set).is_err() {
+        eprintln!("skipped: only root can give a program away");
+        return;
+    }
+    let mut command = std::process::Command::new(&copy);
+    command.args(role_line("starts_one", &[])).env_remove("STEADFAST_TEST");
+    let output = command.env("STEADFAST_CHILD", "1:1:/nowhere").output().expect("run the copy");
+    let text = String::from_utf8_lossy(&output.stdout);
+    if text == "49\n" {
+        eprintln!("skipped: this file system does not honour set-user-ID");
+        return;
+    }
+    assert!(text.contains("more rights than whoever started it"), "{text}");
 }

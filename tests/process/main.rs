@@ -40,12 +40,15 @@ const TESTS: &[Test] = tests! {
         signals_do_not_cut_large_messages;
     handshake: init_is_forgotten, another_program, a_program_that_never_calls_init, a_program_that_is_not_there,
         long_temporary_directory, missing_temporary_directory, another_build, another_language,
-        a_program_that_was_removed, a_foreign_mark, closed_standard_descriptors, init_twice;
+        a_program_that_was_removed, a_foreign_mark, closed_standard_descriptors, init_twice,
+        more_rights_than_whoever_started_it;
     deaths: before_the_handshake, at_the_handshake, while_decoding, while_running, while_encoding,
         killed_at_random, a_stopped_child_is_not_dead, a_child_that_forked;
     ends: daemons_are_terminated_and_others_joined, by_exit_and_by_panic, a_stubborn_daemon, daemon_rules,
-        nothing_starts_at_the_end, a_forked_copy_leaves_them_alone, a_child_waits_for_its_children;
+        nothing_starts_at_the_end, a_forked_copy_leaves_them_alone, a_child_waits_for_its_children,
+        grandchildren_are_not_touched;
     orphans: each_policy, waits_for_its_own_children, a_stopped_parent_is_not_dead, a_copy_of_the_parent,
+        a_large_result_for_a_copy_of_the_parent,
         killed_parents_at_random, an_aborted_parent, a_parent_that_executes;
     parents: forked_handles, a_forked_process_starts_its_own;
 };

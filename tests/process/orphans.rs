@@ -4,6 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use steadfast::{OrphanPolicy, Process, parent_process};
 
 use crate::support::harness::{self, Directory, Running, role_arguments};
@@ -31,22 +33,24 @@ fn outlive_with_a_child(directory: PathBuf) {
     outlive(directory);
 }
 
-steadfast::register!(outlive, outlive_with_a_child);
+/// The same, and returns more than a channel holds.
+fn outlive_for_much(directory: PathBuf) -> Vec<u8> {
+    outlive(directory);
+    vec![7; 5_000_000]
+}
+
+steadfast::register!(outlive, outlive_with_a_child, outlive_for_much);
 
 /// A program with one child: arguments are directory, what the child does, policy, daemon or not, and what
 /// the program does then.
 pub fn parent() {
     let arguments = role_arguments();
     let directory = PathBuf::from(&arguments[0]);
-    let process = match arguments[1].as_str() {
-        "outlive" => Process::new(outlive, (directory.clone(),)),
-        _ => Process::new(outlive_with_a_child, (directory.clone(),)),
-    };
-    let process = match arguments[2].as_str() {
-        "unset" => process,
-        policy => process.orphan_policy(work::policy(policy)),
-    };
-    process.daemon(arguments[3] == "daemon").start().expect("a process");
+    match arguments[1].as_str() {
+        "outlive" => start_child(Process::new(outlive, (directory.clone(),)), &arguments),
+        "for much" => start_child(Process::new(outlive_for_much, (directory.clone(),)), &arguments),
+        _ => start_child(Process::new(outlive_with_a_child, (directory.clone(),)), &arguments),
+    }
     work::pid_in(&directory.join("child"));
     let ready = directory.join("ready");
     match arguments.get(4).map_or("", String::as_str) {
@@ -70,6 +74,14 @@ pub fn parent() {
     }
     work::write(&ready, "");
     work::sleep_long();
+}
+
+fn start_child<R: Serialize + DeserializeOwned>(process: Process<R>, arguments: &[String]) {
+    let process = match arguments[2].as_str() {
+        "unset" => process,
+        policy => process.orphan_policy(work::policy(policy)),
+    };
+    process.daemon(arguments[3] == "daemon").start().expect("a process");
 }
 
 fn start_parent(directory: &Path, arguments: &[&str]) -> Running {
@@ -155,6 +167,23 @@ pub fn a_copy_of_the_parent() {
     parent.kill();
     wait_until("the child has ended", || !work::lives(child));
     assert!(work::lives(copy));
+    // SAFETY: it is ours now, as this process is the next that orphans get.
+    unsafe { libc::kill(copy as i32, libc::SIGKILL) };
+}
+
+/// Nobody reads its result any more, but the copy of its parent keeps the channel open for it.
+pub fn a_large_result_for_a_copy_of_the_parent() {
+    let directory = Directory::new("much");
+    let parent = start_parent(&directory.0, &["for much", "finish", "other", "fork"]);
+    wait_until("the parent is ready", || directory.0.join("ready").exists());
+    let child = work::pid_in(&directory.0.join("child"));
+    let copy = work::pid_in(&directory.0.join("copy"));
+    work::write(&directory.0.join("go"), "");
+    // The parent reads as long as it lives; stopped, it does not even that.
+    parent.signal(libc::SIGSTOP);
+    parent.kill();
+    wait_until("the child has ended", || !work::lives(child));
+    assert!(directory.0.join("done").exists() && work::lives(copy));
     // SAFETY: it is ours now, as this process is the next that orphans get.
     unsafe { libc::kill(copy as i32, libc::SIGKILL) };
 }

@@ -94,6 +94,9 @@ pub fn main(tests: &[Test], roles: &[Test]) -> ExitCode {
     if let Ok(wanted) = std::env::var(TEST) {
         let (_, test) = tests.iter().find(|(name, _)| *name == wanted).expect("a test");
         let _watchdog = super::watchdog();
+        // A shell that runs this in the background has it ignored, also in all children.
+        // SAFETY: the default runs no code.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
         // SAFETY: prctl(PR_SET_CHILD_SUBREAPER) takes one number and touches no memory.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
         test();
