@@ -1,4 +1,5 @@
-//! Locks: ours beside the C library's and `raw_sync`'s, which are not robust.
+//! Locks: ours beside the C library's, `raw_sync`'s, which are not robust, and the standard library's, which is for
+//! the threads of one process only.
 //!
 //! One operation is: lock, add one to a counter that the lock guards, unlock. `cargo bench --bench
 //! sync`, or with `-- --quick`; see docs/performance.md for how to read it.
@@ -22,14 +23,15 @@ use support::peer::{self, Order, Work};
 use support::{Result, segment_name, wrong};
 
 /// Processes in the crowd.
-const CROWD: usize = 4;
+const CROWD: usize = 8;
 
 /// Operations in a row that are not worth a share of the count.
 const STEP: u64 = CROWD as u64;
 
 /// The kinds of lock. Those that are not ours lie in the cell of their number, or so many further on for
 /// the second contest of the same crew.
-const KINDS: [&str; 5] = ["mutex", "pthread-mutex", "libc", "libc-robust", "raw-sync"];
+const KINDS: [&str; 6] =
+    ["mutex", "pthread-mutex", "libc", "libc-robust", "raw-sync", "std-threads"];
 
 fn main() -> Result<()> {
     if peer::is_peer() {
@@ -42,7 +44,7 @@ fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     contest("lock-uncontended", Who::Pair, 1, 0).register(&mut criterion, &stage);
     contest("lock-2-processes", Who::Pair, 2, KINDS.len()).register(&mut criterion, &stage);
-    contest("lock-4-processes", Who::Crowd, CROWD as u64, 0).register(&mut criterion, &stage);
+    contest("lock-8-processes", Who::Crowd, CROWD as u64, 0).register(&mut criterion, &stage);
     criterion.final_summary();
     Ok(())
 }
@@ -56,12 +58,15 @@ fn contest(title: &'static str, who: Who, processes: u64, first_cell: usize) -> 
         let names: &[&str] = if kind.ends_with("mutex") { &[&named] } else { &[] };
         let mut counters = Counters::default();
         let of_counters = name.clone();
+        // Threads of one process, which are not bound to processors.
+        let threads = if kind == "std-threads" { processes } else { 1 };
+        let who = if threads > 1 { Who::Crowd } else { who };
         let orders = move |count: u64, _: bool| {
             let order = |_| {
-                let share = count / processes;
-                format!("role=lock kind={kind} cell={cell} name={name} count={share}")
+                let (share, common) = (count / processes, format!("cell={cell} name={name}"));
+                format!("role=lock kind={kind} {common} threads={threads} count={share}")
             };
-            (0..processes).map(order).collect()
+            (0..processes / threads).map(order).collect()
         };
         let mut before = 0;
         let check = move |crew: &mut Crew, count: u64, _: &Sample| {
@@ -220,6 +225,18 @@ impl Work for Peer {
                     add_one(counter);
                     mutex.unlock()?;
                 }
+            }
+            ("std-threads", ..) => {
+                let (mutex, threads) = (std::sync::Mutex::new(counter), order.number("threads")?);
+                let work = || {
+                    for _ in 0..count {
+                        add_one(&mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+                    }
+                };
+                std::thread::scope(|scope| {
+                    (1..threads).for_each(|_: u64| drop(scope.spawn(work)));
+                    work();
+                });
             }
             ("raw-sync", .., Some(mutex)) => {
                 for _ in 0..count {

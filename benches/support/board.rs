@@ -14,7 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use super::{Result, wrong};
 
 /// How many lock cells there are, and the bytes of each.
-pub const CELLS: usize = 10;
+pub const CELLS: usize = 12;
 const CELL: usize = 512;
 
 /// A word with a pair of cache lines of its own: processors fetch lines in pairs.

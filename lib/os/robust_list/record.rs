@@ -56,6 +56,8 @@ thread_local! {
 impl Local {
     /// Puts a held lock at the front of the list, as far as it can be (see Limits). The pending slot names it
     /// meanwhile.
+    #[cold]
+    #[inline(never)]
     pub(super) fn link(&self, head: &Head, node: *mut u8) -> bool {
         if self.count.get() != 0 {
             return self.link_another(head, node);
@@ -78,8 +80,7 @@ impl Local {
     }
 
     /// Puts the lone lock on the list, if there is one.
-    #[cold]
-    #[inline(never)]
+    #[inline]
     pub(super) fn link_lone(&self, head: &Head) {
         let lone = self.lone.get();
         if !lone.is_null() {
