@@ -80,12 +80,12 @@ fn be_a_child(marker: &OsStr) -> ! {
     if let Ok(program) = std::env::current_exe() {
         thread::set_own_name(program.file_name().unwrap_or_default());
     }
-    let (parent, server) = (marker.parent, marker.server.to_owned());
+    let (parent, token, server) = (marker.parent, marker.token, marker.server.to_owned());
     let (sender, jobs) = mpsc::channel();
     // Signals are for the main thread.
     let started = thread::spawn_quiet("steadfast-parent", move || {
         let lifeline = Lifeline::to(parent);
-        match lifeline.greet(&server) {
+        match lifeline.greet(&server, token) {
             Ok((inbox, reporter)) => lifeline.hold(inbox, reporter, &sender),
             Err(error) if !lifeline.parent_is_gone() => {
                 eprintln!("steadfast: cannot reach the process that started this one: {error}");
@@ -136,14 +136,14 @@ impl Lifeline {
         }
     }
 
-    fn greet(&self, server: &str) -> Result<(Inbox<Start>, IpcSender<Piece>), String> {
+    fn greet(&self, server: &str, token: u64) -> Result<(Inbox<Start>, IpcSender<Piece>), String> {
         let broken = |error: IpcError| error.to_string();
         let failed = |error: std::io::Error| error.to_string();
         let greeter = IpcSender::connect(server.to_owned()).map_err(failed)?;
         let (start, starts) = ipc::channel::<Piece>().map_err(failed)?;
         let (reporter, report) = ipc::channel::<Piece>().map_err(failed)?;
         let build = Table::get().build().clone();
-        greeter.send(Greeting::Hello { build, start, report }).map_err(broken)?;
+        greeter.send(Greeting::Hello { token, build, start, report }).map_err(broken)?;
         Ok((Inbox::new(starts), reporter))
     }
 

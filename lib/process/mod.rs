@@ -145,7 +145,8 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
 
     /// What the function returned, when the process has ended.
     ///
-    /// Waits as [`Process::join`] does; it may be asked again.
+    /// Waits as [`Process::join`] does; it may be asked again. Wherever the process dies, in the middle of
+    /// sending its result too, this returns: with the whole result, or with an error.
     ///
     /// # Errors
     /// [`ResultError::Panicked`] with the panic's message and place; [`ResultError::Ended`] if the process was
@@ -248,9 +249,12 @@ impl<R> Process<R> {
 
     /// Starts it, and returns when the child has called [`init`](crate::init); it reads its arguments later.
     ///
+    /// If the child dies in the meantime, that is an error at once. If this process is killed in here, a child that
+    /// was made already finds nobody to meet, and ends; if it was met already, it does what its
+    /// [`OrphanPolicy`] says.
+    ///
     /// # Errors
-    /// [`StartError`]. Nothing runs then, and nothing is left over. A child that dies before it has called
-    /// `init` is such an error, at once.
+    /// [`StartError`]. Nothing runs then, and nothing is left over.
     pub fn start(mut self) -> Result<Process<R>, StartError> {
         let name = self.name.clone();
         match self.state {

@@ -7,7 +7,10 @@
 //! so it closes when this process is gone.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,6 +36,9 @@ use super::{ExitStatus, StartError};
 /// What comes after the temporary directory in the name of a server, and how long such a name may be.
 const BELOW: usize = "/.tmpXXXXXX/socket".len();
 const LONGEST: usize = 107;
+
+/// How many descriptors are needed at once for a start, with some to spare.
+const SPARE: usize = 12;
 
 /// How long to wait for an answer that is already on its way.
 const SOON: Duration = Duration::from_millis(50);
@@ -72,11 +78,11 @@ enum Met {
     Hello,
     /// It is another build.
     Other(Build),
-    /// It speaks another language.
+    /// It speaks another language, or is somebody else.
     Foreign,
     /// It went away, or was not waited for any longer.
     Nobody,
-    Failed(std::io::Error),
+    Failed(io::Error),
 }
 
 /// Starts a child, and returns when it was met.
@@ -93,13 +99,23 @@ pub(super) fn start(
     };
     check_temporary_directory()?;
     let bell = Arc::new(EventFd::new().map_err(failed("make a descriptor"))?);
+    // `ipc-channel` panics in some places where there are no more, and never recovers.
+    let spare: io::Result<Vec<EventFd>> = (0..SPARE).map(|_| EventFd::new()).collect();
+    drop(spare.map_err(failed("make a descriptor"))?);
     process::keep_standard_descriptors_open().map_err(failed("open /dev/null"))?;
     // It panics for errors that have no number, such as those of the crate that makes its directory.
     let made = catch_unwind(IpcOneShotServer::<Greeting>::new)
-        .unwrap_or_else(|_| Err(std::io::Error::other("ipc-channel panicked")));
+        .unwrap_or_else(|_| Err(io::Error::other("ipc-channel panicked")));
     let (server, server_name) = made.map_err(failed("make a socket in the temporary directory"))?;
 
-    let marker = Marker { parent: process::id(), server: &server_name }.to_text();
+    // Its directory is open to all who may enter it by the process's umask.
+    let directory = Path::new(&server_name).parent().unwrap_or(Path::new(""));
+    std::fs::set_permissions(directory, Permissions::from_mode(0o700))
+        .map_err(failed("close the directory of the socket to others"))?;
+    let token = process::random().map_err(failed("get random numbers"))?;
+    let token = u64::from_ne_bytes(token);
+
+    let marker = Marker { parent: process::id(), token, server: &server_name }.to_text();
     let spawned = program.command().env(MARKER, marker).stdin(Stdio::null()).spawn();
     let spawned = spawned
         .map_err(|source| StartError::Spawn { program: program.path().to_owned(), source })?;
@@ -129,7 +145,7 @@ pub(super) fn start(
     let host = (Arc::clone(&child), Arc::clone(&bell));
     let hosted = thread::spawn_quiet("steadfast-child", move || {
         let (child, bell) = host;
-        let (met, channels) = meet(server);
+        let (met, channels) = meet(server, token);
         let _ = sender.send(met);
         bell.ring();
         drop((sender, bell));
@@ -221,13 +237,13 @@ fn wait_for_verdict(
 type Channels = Option<(IpcSender<Piece>, IpcReceiver<Piece>)>;
 
 /// Waits for a child's greeting.
-fn meet(server: IpcOneShotServer<Greeting>) -> (Met, Channels) {
+fn meet(server: IpcOneShotServer<Greeting>, wanted: u64) -> (Met, Channels) {
+    let ours = Table::get().build();
     // A greeting of another build may be anything, and `ipc-channel` asserts that it is not.
     match catch_unwind(AssertUnwindSafe(|| server.accept())) {
-        Ok(Ok((_, Greeting::Hello { build, start, report }))) if build == *Table::get().build() => {
-            (Met::Hello, Some((start, report)))
-        }
-        Ok(Ok((_, Greeting::Hello { build, .. }))) => (Met::Other(build), None),
+        Ok(Ok((_, Greeting::Hello { token, .. }))) if token != wanted => (Met::Foreign, None),
+        Ok(Ok((_, Greeting::Hello { build, .. }))) if build != *ours => (Met::Other(build), None),
+        Ok(Ok((_, Greeting::Hello { start, report, .. }))) => (Met::Hello, Some((start, report))),
         Ok(Ok((_, Greeting::Abort)) | Err(IpcError::Disconnected)) => (Met::Nobody, None),
         Ok(Err(IpcError::Io(error))) => (Met::Failed(error), None),
         Ok(Err(IpcError::SerializationError(_))) | Err(_) => (Met::Foreign, None),

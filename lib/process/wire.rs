@@ -45,24 +45,27 @@ pub(super) const BACKSTOP: Duration = Duration::from_secs(1);
 /// How many bytes go in one packet: well below what a socket's buffer takes, 212 992 unless set otherwise.
 const PIECE: usize = 64 << 10;
 
-/// What the variable holds: `protocol:parent's pid:name of the server`.
+/// What the variable holds: `protocol:parent's pid:token:name of the server`.
 pub(super) struct Marker<'a> {
     pub(super) parent: u32,
+    /// What the child shows, so that nobody else is taken for it who finds the server.
+    pub(super) token: u64,
     pub(super) server: &'a str,
 }
 
 impl Marker<'_> {
     pub(super) fn to_text(&self) -> String {
-        format!("{PROTOCOL}:{}:{}", self.parent, self.server)
+        format!("{PROTOCOL}:{}:{}:{}", self.parent, self.token, self.server)
     }
 
     /// `None` for one of another protocol, which must be answered as well as can be: with an end.
     pub(super) fn parse(text: &OsStr) -> Option<Marker<'_>> {
-        let mut fields = text.to_str()?.splitn(3, ':');
+        let mut fields = text.to_str()?.splitn(4, ':');
         let protocol: u32 = fields.next()?.parse().ok()?;
         let parent = fields.next()?.parse().ok()?;
+        let token = fields.next()?.parse().ok()?;
         let server = fields.next()?;
-        (protocol == PROTOCOL).then_some(Marker { parent, server })
+        (protocol == PROTOCOL).then_some(Marker { parent, token, server })
     }
 }
 
@@ -71,6 +74,7 @@ impl Marker<'_> {
 pub(super) enum Greeting {
     /// From a child.
     Hello {
+        token: u64,
         build: Build,
         /// Where the child waits for what it is to do.
         start: IpcSender<Piece>,
@@ -238,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_marker_comes_back_and_a_foreign_one_is_refused() {
-        let text = Marker { parent: 7, server: "/tmp/a:b/socket" }.to_text();
+        let text = Marker { parent: 7, token: 9, server: "/tmp/a:b/socket" }.to_text();
         let marker = Marker::parse(OsStr::new(&text)).expect("our own");
-        assert_eq!((marker.parent, marker.server), (7, "/tmp/a:b/socket"));
-        for text in ["", "1", "1:7", "0:7:/x", "2:7:/x", "x:7:/x", "1:-7:/x"] {
+        assert_eq!((marker.parent, marker.token, marker.server), (7, 9, "/tmp/a:b/socket"));
+        for text in ["", "1", "1:7", "1:7:9", "0:7:9:/x", "2:7:9:/x", "x:7:9:/x", "1:-7:9:/x"] {
             assert!(Marker::parse(OsStr::new(text)).is_none(), "{text}");
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use steadfast::{ExitStatus, Process, StartError};
 
 use crate::support::harness::{self, Directory, role_arguments, role_line};
-use crate::support::proc;
+use crate::support::{proc, wait_until};
 use crate::work;
 
 /// A process whose program is this one in a role.
@@ -113,7 +113,7 @@ pub fn missing_temporary_directory() {
 /// A child's first message, as the library has it.
 #[derive(Serialize, Deserialize)]
 enum Greeting {
-    Hello { build: Build, start: IpcSender<u8>, report: IpcReceiver<u8> },
+    Hello { token: u64, build: Build, start: IpcSender<u8>, report: IpcReceiver<u8> },
     Abort,
 }
 
@@ -127,17 +127,20 @@ struct Build {
 /// A program that connects by itself, and misbehaves.
 pub fn greets() {
     let mark = std::env::var("STEADFAST_CHILD").expect("this is a child");
-    let server = mark.splitn(3, ':').nth(2).expect("a server").to_owned();
+    let mut fields = mark.splitn(4, ':').skip(2);
+    let token = fields.next().and_then(|token| token.parse().ok()).expect("a token");
+    let server = fields.next().expect("a server").to_owned();
     let greet = |greeting| {
         let greeter = IpcSender::<Greeting>::connect(server.clone()).expect("connected");
         greeter.send(greeting).expect("sent");
     };
     match role_arguments()[0].as_str() {
-        "other" => {
+        how @ ("other" | "stranger") => {
             let (start, _starts) = ipc::channel().expect("a channel");
             let (_reporter, report) = ipc::channel().expect("a channel");
             let build = Build { version: "0.0.7".into(), table: 7, functions: 3 };
-            greet(Greeting::Hello { build, start, report });
+            let token = if how == "other" { token } else { token ^ 1 };
+            greet(Greeting::Hello { token, build, start, report });
             work::sleep_long();
         }
         "abort" => {
@@ -170,6 +173,8 @@ pub fn another_build() {
 pub fn another_language() {
     let error = in_role("greets", &["garbage"]).start().expect_err("no greeting");
     assert!(matches!(error, StartError::Mismatch { .. }), "{error}");
+    let error = in_role("greets", &["stranger"]).start().expect_err("it does not know the token");
+    assert!(matches!(error, StartError::Mismatch { .. }), "{error}");
     let process = in_role("greets", &["abort"]).handshake_timeout(Duration::from_millis(200));
     let error = process.start().expect_err("not a child's greeting");
     assert!(matches!(error, StartError::NoHandshake { .. }), "{error}");
@@ -190,7 +195,7 @@ pub fn a_program_that_was_removed() {
 
 pub fn a_foreign_mark() {
     for (mark, wanted) in
-        [("7:1:/nowhere", "another version of steadfast"), ("x", "another version")]
+        [("7:1:2:/nowhere", "another version of steadfast"), ("x", "another version")]
     {
         let output = harness::in_role("starts_one", &[]).env("STEADFAST_CHILD", mark).output();
         let output = output.expect("run this program");
@@ -200,9 +205,10 @@ pub fn a_foreign_mark() {
     }
     // The parent lives and there is nothing under that name; or the parent is gone.
     let pid = std::process::id();
-    for (mark, wanted) in
-        [(format!("1:{pid}:/nowhere"), "cannot reach the process"), ("1:1:/nowhere".to_owned(), "")]
-    {
+    for (mark, wanted) in [
+        (format!("1:{pid}:2:/nowhere"), "cannot reach the process"),
+        ("1:1:2:/nowhere".to_owned(), ""),
+    ] {
         let output = harness::in_role("starts_one", &[]).env("STEADFAST_CHILD", &mark).output();
         let output = output.expect("run this program");
         assert_eq!(output.status.code(), Some(1));
@@ -256,11 +262,66 @@ pub fn more_rights_than_whoever_started_it() {
     }
     let mut command = std::process::Command::new(&copy);
     command.args(role_line("starts_one", &[])).env_remove("STEADFAST_TEST");
-    let output = command.env("STEADFAST_CHILD", "1:1:/nowhere").output().expect("run the copy");
+    let output = command.env("STEADFAST_CHILD", "1:1:2:/nowhere").output().expect("run the copy");
     let text = String::from_utf8_lossy(&output.stdout);
     if text == "49\n" {
         eprintln!("skipped: this file system does not honour set-user-ID");
         return;
     }
     assert!(text.contains("more rights than whoever started it"), "{text}");
+}
+
+/// A program with few descriptors: too few is an error each time, and then it works again.
+pub fn with_few_descriptors() {
+    let limit = |descriptors: u64| {
+        let limit = libc::rlimit { rlim_cur: descriptors, rlim_max: 1024 };
+        // SAFETY: the limit is ours, and only read.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    };
+    let (mut refused, mut started) = (0, 0);
+    for descriptors in 3..40 {
+        limit(descriptors);
+        match Process::new(work::square, (7,)).start() {
+            Ok(process) => {
+                started += 1;
+                assert_eq!(process.result().expect("a result"), 49);
+            }
+            Err(StartError::Io { source, .. } | StartError::Spawn { source, .. }) => {
+                refused += 1;
+                assert_eq!(source.raw_os_error(), Some(libc::EMFILE), "{descriptors}: {source}");
+            }
+            Err(error) => panic!("{descriptors}: {error}"),
+        }
+    }
+    assert!(refused > 3 && started > 3, "{refused} refused, {started} started");
+}
+
+pub fn too_few_descriptors() {
+    let output = harness::in_role("with_few_descriptors", &[]).output().expect("run this program");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.is_empty(), "{text}");
+}
+
+/// Where others are let in by the umask, they do not get to the socket.
+pub fn a_private_place_to_meet() {
+    // SAFETY: it takes a number.
+    unsafe { libc::umask(0) };
+    let starter = std::thread::spawn(|| in_role("before_init", &["stop"]).start());
+    let places = || {
+        let entries = std::fs::read_dir(std::env::temp_dir()).expect("readable");
+        entries.map(|entry| entry.expect("readable").path()).collect::<Vec<_>>()
+    };
+    let stopped = || {
+        let mut children = proc::children(std::process::id()).into_iter().map(|pid| pid as i32);
+        children.find(|pid| proc::state(*pid, *pid) == Some('T'))
+    };
+    wait_until("the child has stopped", || stopped().is_some());
+    let [place] = &places()[..] else { panic!("{:?}", places()) };
+    let mode = std::fs::metadata(place).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "{place:?}");
+    // SAFETY: it is our child, and was not waited for.
+    unsafe { libc::kill(stopped().expect("just seen"), libc::SIGCONT) };
+    let process = starter.join().expect("no panic").expect("it went on");
+    assert_eq!(process.result().expect("a result"), 49);
+    assert!(places().is_empty());
 }

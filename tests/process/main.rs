@@ -41,7 +41,7 @@ const TESTS: &[Test] = tests! {
     handshake: init_is_forgotten, another_program, a_program_that_never_calls_init, a_program_that_is_not_there,
         long_temporary_directory, missing_temporary_directory, another_build, another_language,
         a_program_that_was_removed, a_foreign_mark, closed_standard_descriptors, init_twice,
-        more_rights_than_whoever_started_it;
+        more_rights_than_whoever_started_it, too_few_descriptors, a_private_place_to_meet;
     deaths: before_the_handshake, at_the_handshake, while_decoding, while_running, while_encoding,
         killed_at_random, a_stopped_child_is_not_dead, a_child_that_forked;
     ends: daemons_are_terminated_and_others_joined, by_exit_and_by_panic, a_stubborn_daemon, daemon_rules,
@@ -58,6 +58,7 @@ const ROLES: &[Test] = &[
     ("forgetful", handshake::forgetful),
     ("greets", handshake::greets),
     ("starts_one", handshake::starts_one),
+    ("with_few_descriptors", handshake::with_few_descriptors),
     ("without_descriptors", handshake::without_descriptors),
     ("parent", orphans::parent),
     ("busy_parent", orphans::busy_parent),
