@@ -36,7 +36,8 @@ pub fn signals() {
         assert_eq!((status.code(), status.signal()), (Some(-signal), Some(signal)));
         assert!(!status.success());
     }
-    let ways: [(i32, fn(&Process<()>) -> Result<(), steadfast::ProcessError>); 3] = [
+    type Way = fn(&Process<()>) -> Result<(), steadfast::ProcessError>;
+    let ways: [(i32, Way); 3] = [
         (libc::SIGTERM, Process::terminate),
         (libc::SIGKILL, Process::kill),
         (libc::SIGINT, Process::interrupt),
