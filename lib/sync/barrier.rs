@@ -146,10 +146,11 @@ impl Barrier {
     /// A seat, as soon as there is one.
     fn sit(&self, caller: &Caller, deadline: Deadline) -> Result<usize, WaitError> {
         let found = waiting::until(&self.phases.room, caller, deadline, 0, |look| {
+            // The dead first: it may be one of them that breaks it.
+            self.phases.bury(caller, self.seats.row(), look == Look::Thorough);
             if self.phases.is_broken() {
                 return Some(Err(WaitError::Broken));
             }
-            self.phases.bury(caller, self.seats.row(), look == Look::Thorough);
             self.seats.claim(caller).map(Ok)
         });
         found.unwrap_or_else(|| {

@@ -50,6 +50,7 @@ pub trait Guarded: Send + 'static {
     fn is_valid(bytes: &[u8]) -> bool;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Shareable> Guarded for T {
     type Init = T;
     const ALIGN: usize = align_of::<T>();
@@ -86,6 +87,7 @@ impl<T: Shareable> Guarded for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Shareable> Guarded for [T] {
     type Init = Vec<T>;
     const ALIGN: usize = align_of::<T>();

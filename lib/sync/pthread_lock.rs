@@ -16,7 +16,8 @@ use super::robust_lock::{Acquired, BACKSTOP};
 /// Its hazards, which [`Futex`](crate::Futex) does not have: the C library follows pointers that lie
 /// in shared memory, so every peer that may write the segment must be trusted; and it knows owners by
 /// thread id alone, so all users must be in the PID namespace of the segment (others are refused when
-/// they open it). It is also slower. And a C program that takes the mutex over from a dead owner must call
+/// they open it). It is also slower. An owner that becomes another program
+/// (`exec` from a thread that is not its first) keeps it for ever. And a C program that takes the mutex over from a dead owner must call
 /// `pthread_mutex_consistent` before it unlocks; otherwise the mutex is lost for good, and every later
 /// attempt, `repair` and `replace` too, is an error.
 ///

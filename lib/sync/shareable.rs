@@ -39,6 +39,8 @@ pub trait Shareable:
 {
 }
 
+// So that the compiler speaks of what is wanted here, and not of each of the four traits.
+#[diagnostic::do_not_recommend]
 impl<T: TryFromBytes + IntoBytes + KnownLayout + Immutable + Send + Sync + 'static> Shareable
     for T
 {

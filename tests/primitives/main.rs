@@ -4,13 +4,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../storm/namespace.rs"]
+mod namespace;
+
 mod barrier;
 mod condition;
+mod ends;
 mod event;
 mod lock;
+mod messages;
+mod namespaces;
 mod puppet;
 mod rlock;
 mod semaphore;
+mod shared;
+mod things;
 mod value;
 
 use std::time::Duration;
@@ -35,5 +43,11 @@ fn child() {
         ("gate crasher", lock::count),
         ("stepper", condition::step),
         ("filler", value::fill),
+        ("shopkeeper", shared::keep),
+        ("holder", ends::holder),
+        ("forker", ends::forker),
+        ("foreign holder", namespaces::holder),
+        ("foreign waiter", namespaces::waiter),
+        ("refused foreigner", namespaces::refused),
     ]);
 }

@@ -68,6 +68,16 @@ impl Child {
 
     /// The same with other words in front of the command (strace and its options).
     pub fn spawn_under(wrapper: &[&str], role: &str, arguments: &[&str]) -> Child {
+        Child::spawn_by(Command::spawn, wrapper, role, arguments)
+    }
+
+    /// The same, started by `start` (in a namespace of its own).
+    pub fn spawn_by(
+        start: impl FnOnce(&mut Command) -> std::io::Result<std::process::Child>,
+        wrapper: &[&str],
+        role: &str,
+        arguments: &[&str],
+    ) -> Child {
         let program = std::env::current_exe().expect("the path of this program");
         let mut command = match wrapper {
             [] => Command::new(&program),
@@ -92,7 +102,7 @@ impl Child {
         };
         // SAFETY: the closure makes one async-signal-safe system call.
         unsafe { command.pre_exec(die_with_us) };
-        let mut process = command.spawn().expect("start this program again");
+        let mut process = start(&mut command).expect("start this program again");
         let input = process.stdin.take().expect("a pipe");
         let output = process.stdout.take().expect("a pipe");
         let (sender, lines) = mpsc::channel();

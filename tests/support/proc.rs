@@ -48,6 +48,19 @@ fn sleeps_in(pid: i32, tid: i32, calls: &[i64]) -> bool {
     }
 }
 
+/// The number that this PID namespace has for a process's thread, which has the given one in the process's own.
+pub fn tid_from_inside(pid: i32, inside: i32) -> Option<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let number = |task: fs::DirEntry| task.file_name().to_str()?.parse::<i32>().ok();
+    tasks.flatten().filter_map(number).find(|tid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status"));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let last = line.and_then(|numbers| numbers.split_whitespace().next_back());
+        last.and_then(|number| number.parse().ok()) == Some(inside)
+    })
+}
+
 /// Waits until a thread sleeps in a futex call.
 pub fn wait_until_asleep(pid: i32, tid: i32) {
     super::wait_until("the thread sleeps", || sleeps_on_a_futex(pid, tid));
