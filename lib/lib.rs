@@ -26,6 +26,11 @@
 //! | [`Mutex`] | a value behind a robust lock: says when its owner died |
 //! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
 //! | [`Process`] | a function in a process of its own: started, joined, its result or how it died |
+//! | [`RLock`], [`RwLock`], [`Array`] | further locks: taken again, read by many, a row of values |
+//! | [`Condvar`], [`Event`], [`Barrier`], [`Once`] | waiting for a change, a flag, each other, something done |
+//! | [`Semaphore`], [`BoundedSemaphore`], [`Permits`] | counts of signals; permits that come back from the dead |
+//! | [`Value`] | a value that is read and replaced whole |
+//! | [`Shared`] | several of these in one segment, as a struct |
 //! | [`Segment`] | the shared memory itself: create, open, list, clean up |
 //!
 //! With the feature `tokio` queues have asynchronous operations too: `put_async`, `get_async`, `join_async`.
@@ -87,7 +92,7 @@ pub use segment::{
 };
 #[cfg(not(all(test, loom)))]
 pub use sync::{
-    Array, Barrier, BoundedSemaphore, Condvar, Consistency, Death, Event, Futex, Guarded,
+    Array, Barrier, BoundedSemaphore, Condvar, Consistency, Death, Event, Futex, Guarded, Judge,
     LockError, Mutex, MutexGuard, Once, OnceAttempt, Party, Permit, Permits, Pthread, PthreadMutex,
     PthreadMutexGuard, RLock, RLockGuard, RawLock, RobustMutex, RwLock, RwLockReadGuard,
     RwLockWriteGuard, SegmentOf, Semaphore, Shareable, Shared, Value, WaitError, Waiting, Wakeup,

@@ -33,6 +33,45 @@ pub enum LockError<G> {
     Segment(#[from] SegmentError),
 }
 
+/// A guard with which the value can be judged: of a mutex, an [`RLock`](super::RLock), or a writer.
+pub trait Judge {
+    /// Says that the value is right again.
+    #[doc(hidden)]
+    fn judge_consistent(&mut self);
+}
+
+impl<G: Judge> LockError<G> {
+    /// What to do about a dead owner, in one place: if this is [`LockError::OwnerDied`], lets `mend` put the value
+    /// right, marks it consistent and gives the guard. Any other error stays one.
+    ///
+    /// ```
+    /// use steadfast::{Mutex, SegmentOptions};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-recover-{}", std::process::id());
+    /// let tickets = Mutex::create(&name, 3_u32, &SegmentOptions::new())?;
+    /// let mut left = tickets.lock().or_else(|error| error.recover(|left| **left = (**left).min(3)))?;
+    /// *left -= 1;
+    /// # drop(left);
+    /// # steadfast::Segment::unlink(&name)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// All but `OwnerDied`. If `mend` panics, the value is abandoned.
+    pub fn recover(self, mend: impl FnOnce(&mut G)) -> Result<G, LockError<()>> {
+        match self {
+            LockError::OwnerDied(mut guard) => {
+                mend(&mut guard);
+                guard.judge_consistent();
+                Ok(guard)
+            }
+            other => Err(other.without_guard()),
+        }
+    }
+}
+
 impl<G> LockError<G> {
     /// The same error of another guard, where there is none in it.
     ///

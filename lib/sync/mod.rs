@@ -42,7 +42,7 @@ pub use consistency::{Consistency, Death};
 pub use event::Event;
 pub use futex_lock::Futex;
 pub use guarded::Guarded;
-pub use lock_error::LockError;
+pub use lock_error::{Judge, LockError};
 pub use mutex::{Mutex, PthreadMutex, RobustMutex};
 pub use mutex_guard::{MutexGuard, PthreadMutexGuard};
 pub use once::{Once, OnceAttempt};

@@ -133,3 +133,9 @@ impl<T: Guarded + ?Sized + fmt::Debug, L: RawLock> fmt::Debug for MutexGuard<'_,
         (**self).fmt(f)
     }
 }
+
+impl<T: Guarded + ?Sized, L: RawLock> super::lock_error::Judge for MutexGuard<'_, T, L> {
+    fn judge_consistent(&mut self) {
+        self.mark_consistent();
+    }
+}

@@ -189,6 +189,12 @@ impl RLockGuard<'_> {
     }
 }
 
+impl super::lock_error::Judge for RLockGuard<'_> {
+    fn judge_consistent(&mut self) {
+        self.mark_consistent();
+    }
+}
+
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
         // In a forked child the words are the parent's.

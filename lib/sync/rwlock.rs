@@ -300,6 +300,12 @@ impl<T: Guarded + ?Sized> RwLockWriteGuard<'_, T> {
     }
 }
 
+impl<T: Guarded + ?Sized> super::lock_error::Judge for RwLockWriteGuard<'_, T> {
+    fn judge_consistent(&mut self) {
+        self.mark_consistent();
+    }
+}
+
 impl<T: Guarded + ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         self.lock.main.end_guard(|| self.lock.gate.open());
