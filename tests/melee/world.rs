@@ -83,12 +83,10 @@ pub fn fresh() -> WorldInit {
 impl World {
     /// With everybody gone and `kills` of them killed.
     pub fn judge(&self, kills: u64) {
-        for pair in
-            [self.pair.lock().ok().map(|pair| *pair), self.theirs.lock().ok().map(|pair| *pair)]
-        {
-            if let Some([first, second]) = pair {
-                assert_eq!(first, second, "a pair is torn, and its mutex says it is clean");
-            }
+        let ours = self.pair.lock().map(|pair| *pair);
+        let theirs = self.theirs.lock().map(|pair| *pair);
+        for [first, second] in ours.ok().into_iter().chain(theirs.ok()) {
+            assert_eq!(first, second, "a pair is torn, and its mutex says it is clean");
         }
         match self.table.write() {
             Ok(table) => assert!(table.iter().all(|&x| x == table[0]), "a clean table is torn"),
