@@ -180,9 +180,6 @@ macro_rules! libc_call {
     };
 }
 
-/// Lets go of what an operation gave.
-fn done<T>(_: T) {}
-
 #[derive(Default)]
 struct Peer {
     ours: Option<(String, Ours)>,
@@ -258,10 +255,19 @@ impl Work for Peer {
                 check(libc_call!(board, pthread_mutex_lock, RECURSIVE))?;
                 check(libc_call!(board, pthread_mutex_unlock, RECURSIVE))
             })?,
-            "permits" => repeat(&mut || Ok(done(ours.permits.acquire()?)))?,
+            "permits" => repeat(&mut || {
+                ours.permits.acquire()?;
+                Ok(())
+            })?,
             "event" => repeat(&mut || Ok(ours.event.wait()?))?,
-            "once" => repeat(&mut || Ok(done(ours.once.call_once(|_| ())?)))?,
-            "value" => repeat(&mut || Ok(done(ours.small.update(|value| value + 1)?)))?,
+            "once" => repeat(&mut || {
+                ours.once.call_once(|_| ())?;
+                Ok(())
+            })?,
+            "value" => repeat(&mut || {
+                ours.small.update(|value| value + 1)?;
+                Ok(())
+            })?,
             "value-128-bytes-get" => repeat(&mut || {
                 std::hint::black_box(ours.large.get()?);
                 Ok(())
@@ -300,7 +306,10 @@ impl Work for Peer {
                 check(libc_call!(board, pthread_mutex_unlock, MUTEX))?;
                 check(libc_call!(board, pthread_cond_signal, CONDVAR))
             })?,
-            "barrier" => repeat(&mut || Ok(done(ours.barrier.wait()?)))?,
+            "barrier" => repeat(&mut || {
+                ours.barrier.wait()?;
+                Ok(())
+            })?,
             "libc-barrier" => repeat(&mut || {
                 libc_call!(board, pthread_barrier_wait, BARRIER);
                 Ok(())
