@@ -92,8 +92,13 @@ impl Child {
             }
             match poll::readable(&[self.as_fd()], deadline).map_err(self.failed("wait for"))? {
                 None => return Ok(self.status()),
-                // A traced child has ended and cannot be collected before its tracer has seen it.
-                Some(_) if self.status().is_none() => std::thread::sleep(Duration::from_millis(1)),
+                // A traced child that has ended cannot be collected before its tracer has seen it.
+                Some(_) if self.status().is_none() => {
+                    match deadline.nap(Duration::from_millis(1)) {
+                        Some(nap) => std::thread::sleep(nap),
+                        None => return Ok(None),
+                    }
+                }
                 Some(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use ipc_channel::IpcError;
 use ipc_channel::ipc::{self, IpcSender};
@@ -198,14 +198,17 @@ fn report(report: Report) {
     let reporter = REPORTER.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(reporter) = reporter else { return };
     let (sender, done) = mpsc::channel::<()>();
+    let message = Arc::new((reporter, report));
+    let shared = Arc::clone(&message);
     // A parent that does not read is waited for, but not one that is gone, of which a copy may keep the
     // channel open: so this thread keeps an eye on that.
-    let sent = thread::spawn_quiet("steadfast-report", move || {
-        let _ = wire::send(&reporter, &report);
+    let started = thread::spawn_quiet("steadfast-report", move || {
+        let _ = wire::send(&shared.0, &shared.1);
         drop(sender);
     });
-    if let Err(error) = sent {
-        eprintln!("steadfast: cannot start a thread, so the result is lost: {error}");
+    if started.is_err() {
+        // There are too many threads.
+        let _ = wire::send(&message.0, &message.1);
     }
     while done.recv_timeout(BACKSTOP) == Err(mpsc::RecvTimeoutError::Timeout) {
         if current::parent_process().is_none_or(|parent| !parent.is_alive()) {

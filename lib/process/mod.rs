@@ -85,6 +85,28 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// close-on-exec are inherited, as by any program that is executed. Its standard input is `/dev/null`;
 /// output and errors go where the parent's go.
 ///
+/// # In tests
+/// The usual test harness has a `main` of its own. Give the test `harness = false`; or let children run a test
+/// that calls `init`, and nothing else:
+///
+/// ```no_run
+/// # use steadfast::Process;
+/// # fn square(x: u64) -> u64 { x * x }
+/// // #[test]
+/// fn child() {
+///     steadfast::init();
+/// }
+///
+/// // #[test]
+/// fn a_process() -> Result<(), Box<dyn std::error::Error>> {
+///     steadfast::init();
+///     let harness = ["--exact", "child", "--nocapture"];
+///     let process = Process::new(square, (7,)).program(std::env::current_exe()?, harness).start()?;
+///     assert_eq!(process.result()?, 49);
+///     Ok(())
+/// }
+/// ```
+///
 /// # Death
 /// Any process may be killed at any moment. A child's death ends every wait for it. The death of a parent is
 /// noticed by its children, which do what their [`OrphanPolicy`] says.

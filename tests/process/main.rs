@@ -48,7 +48,7 @@ const TESTS: &[Test] = tests! {
         nothing_starts_at_the_end, a_forked_copy_leaves_them_alone, a_child_waits_for_its_children,
         grandchildren_are_not_touched;
     orphans: each_policy, waits_for_its_own_children, a_stopped_parent_is_not_dead, a_copy_of_the_parent,
-        a_large_result_for_a_copy_of_the_parent,
+        a_large_result_for_a_copy_of_the_parent, before_they_met,
         killed_parents_at_random, an_aborted_parent, a_parent_that_executes;
     parents: forked_handles, a_forked_process_starts_its_own;
 };
@@ -61,6 +61,7 @@ const ROLES: &[Test] = &[
     ("with_few_descriptors", handshake::with_few_descriptors),
     ("without_descriptors", handshake::without_descriptors),
     ("parent", orphans::parent),
+    ("waiting_parent", orphans::waiting_parent),
     ("busy_parent", orphans::busy_parent),
     ("ending", ends::ending),
     ("panicking", status::panicking),

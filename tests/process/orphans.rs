@@ -206,6 +206,34 @@ pub fn a_parent_that_executes() {
     parent.kill();
 }
 
+/// A program that waits for a child which does not come to `init`.
+pub fn waiting_parent() {
+    let process = crate::handshake::in_role("before_init", &["stop"]);
+    drop(process.orphan_policy(OrphanPolicy::CarryOn).start());
+}
+
+/// A child that finds its parent gone has nothing to do, and clears away the place to meet.
+pub fn before_they_met() {
+    let directory = Directory::new("met");
+    let mut command = harness::in_role("waiting_parent", &[]);
+    let parent = Running::start({
+        command.env("TMPDIR", &directory.0);
+        command
+    });
+    let stopped = || {
+        let mut children = proc::children(parent.pid() as u32).into_iter().map(|pid| pid as i32);
+        children.find(|pid| proc::state(*pid, *pid) == Some('T'))
+    };
+    wait_until("the child has stopped", || stopped().is_some());
+    let child = stopped().expect("just seen");
+    parent.kill();
+    assert_eq!(directory.contents().len(), 1, "the place to meet");
+    // SAFETY: it is ours now, as this process is the next that orphans get.
+    unsafe { libc::kill(child, libc::SIGCONT) };
+    wait_until("the child has ended", || !work::lives(child as u32));
+    assert!(directory.contents().is_empty(), "{:?}", directory.contents());
+}
+
 /// A program that starts processes and does not come to an end with it.
 pub fn busy_parent() {
     let mut handles = std::collections::VecDeque::new();
