@@ -25,19 +25,20 @@
 //! | [`ReadyFd`] | tells `epoll` and other event loops that there is something to get |
 //! | [`Mutex`] | a value behind a robust lock: says when its owner died |
 //! | [`PthreadMutex`] | the same over a robust pthread mutex, to share with C programs |
-//! | [`Process`] | a function in a process of its own: started, joined, its result or how it died |
 //! | [`RLock`], [`RwLock`], [`Array`] | further locks: taken again, read by many, a row of values |
 //! | [`Condvar`], [`Event`], [`Barrier`], [`Once`] | waiting for a change, a flag, each other, something done |
 //! | [`Semaphore`], [`BoundedSemaphore`], [`Permits`] | counts of signals; permits that come back from the dead |
 //! | [`Value`] | a value that is read and replaced whole |
 //! | [`Shared`] | several of these in one segment, as a struct |
+//! | [`Process`] | a function in a process of its own: started, joined, its result or how it died |
 //! | [`Segment`] | the shared memory itself: create, open, list, clean up |
 //!
 //! With the feature `tokio` queues have asynchronous operations too: `put_async`, `get_async`, `join_async`.
 //!
 //! # Layers
 //! `os` (the kernel, one object per file) -> `segment` (named memory with a checked header) -> `sync`
-//! (locks, sleeping) -> `queue`; `os` -> `segment` -> `process`. Nothing calls upwards; a wake-up is a number that changed.
+//! (locks, sleeping) -> `queue`; and `os` -> `segment` -> `process`. Nothing calls upwards; a wake-up is a
+//! number that changed.
 //!
 //! # Platform
 //! Linux 5.5 or later with glibc, 64 bits, little endian. x86-64 is tested; aarch64 is meant to work.
