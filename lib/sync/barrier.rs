@@ -42,7 +42,8 @@ unsafe impl Arrangement for Phases {}
 /// A party that has arrived, or joined, and then ends or is killed breaks the barrier for all; the others know
 /// within a backstop of 100 ms. (One that was killed when all had arrived may have passed.) A process that was going
 /// to come but has not yet, without having joined, is not known: the others wait for it. In another PID namespace
-/// than the segment's the end of a *thread* is not noticed. A stopped party is waited for.
+/// than the segment's the end of a *thread* is not noticed, and that of a process by those who have waited for a
+/// backstop: if the others come before, they pass with one that had arrived. A stopped party is waited for.
 ///
 /// ```
 /// use steadfast::{Barrier, SegmentOptions};

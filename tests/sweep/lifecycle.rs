@@ -15,6 +15,7 @@ use crate::ptrace::marker;
 use crate::queue_victim::{Act as QueueAct, EARLIER};
 use crate::recovery::{Earlier, Spot};
 use crate::support::{self, Name};
+use crate::sync_world::{self, Setup};
 use crate::words::Words;
 
 /// One operation of a victim.
@@ -30,6 +31,8 @@ enum Act {
     CreateMutex,
     /// `PthreadMutex::create`.
     CreatePthread,
+    /// `Segment::of` a struct, `create`.
+    CreateShared,
     /// `Queue::open`.
     Open,
     /// `Queue::open`, in the only slot that is left: that of a victim which died in `put`, when its
@@ -47,9 +50,11 @@ enum Act {
 
 impl Act {
     fn creates(self) -> bool {
-        use Act::{CreateBytes, CreateMutex, CreatePthread, CreateQueue, OpenOrCreate};
+        use Act::{
+            CreateBytes, CreateMutex, CreatePthread, CreateQueue, CreateShared, OpenOrCreate,
+        };
         let makers = [CreateBytes, CreateQueue, OpenOrCreate, CreateMutex, CreatePthread];
-        makers.contains(&self)
+        self == CreateShared || makers.contains(&self)
     }
 
     fn removes(self) -> bool {
@@ -72,6 +77,10 @@ fn warm(act: Act, name: &str) {
         Act::CreateMutex => drop(Mutex::<Pair>::create(name, [1, 1], &options(true))),
         Act::CreatePthread => drop(PthreadMutex::<Pair>::create(name, [1, 1], &options(true))),
         Act::CreateBytes => drop(Segment::create(name, 8192, &options(true))),
+        Act::CreateShared => {
+            sync_world::create(name, Setup::USUAL).expect("a first create");
+            Segment::unlink(name).expect("a first unlink");
+        }
         _ => {
             let queue: Bytes = Queue::create(name, &queue_options(true)).expect("a first create");
             queue.put(b"warm").expect("a first put");
@@ -99,6 +108,7 @@ fn play(act: Act, names: &[String]) {
         Act::CreatePthread => {
             marked(|| PthreadMutex::<Pair>::create(name, [1, 1], &options(false)));
         }
+        Act::CreateShared => marked(|| sync_world::create(name, Setup::USUAL)),
         Act::Open | Act::OpenAfterDeath => marked(|| Bytes::open(name)),
         Act::Drop | Act::DropLast => {
             let queue = Bytes::open(name).expect("open the queue");
@@ -215,6 +225,9 @@ impl LifeStage {
                 let mutex = mutex.map_err(|error| format!("open: {error}"))?;
                 let fine = mutex.lock().is_ok_and(|pair| *pair == [1, 1]);
                 if fine { Ok(Duration::ZERO) } else { Err("a new mutex is not whole".into()) }
+            }
+            Act::CreateShared if exists => {
+                sync_world::open(&self.name)?.is_new().map(|()| Duration::ZERO)
             }
             _ => {
                 let hands = self.create()?;
@@ -339,6 +352,7 @@ pub fn all() -> Vec<Scenario> {
         ("create_queue", Act::CreateQueue),
         ("create_mutex", Act::CreateMutex),
         ("create_pthread", Act::CreatePthread),
+        ("create_shared", Act::CreateShared),
         ("open_or_create", Act::OpenOrCreate),
         ("open", Act::Open),
         ("open_after_death", Act::OpenAfterDeath),

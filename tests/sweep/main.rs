@@ -34,6 +34,15 @@ mod queue_victim;
 mod queues;
 mod recovery;
 mod rounds;
+mod sync_barrier;
+mod sync_condvar;
+mod sync_counts;
+mod sync_peer;
+mod sync_rlock;
+mod sync_rwlock;
+mod sync_stage;
+mod sync_values;
+mod sync_world;
 mod tally;
 mod tracee;
 mod watch;
@@ -57,6 +66,12 @@ fn scenarios() -> Vec<Scenario> {
     all.extend(lifecycle::all());
     all.extend(clean::all());
     all.extend(rounds::all());
+    all.extend(sync_rlock::all());
+    all.extend(sync_rwlock::all());
+    all.extend(sync_condvar::all());
+    all.extend(sync_counts::all());
+    all.extend(sync_barrier::all());
+    all.extend(sync_values::all());
     all
 }
 

@@ -9,6 +9,7 @@ use steadfast::{JoinableQueue, LockError, Mutex, PthreadMutex, Queue};
 
 use crate::message;
 use crate::support::proc::sleeps_on_a_futex;
+use crate::sync_peer;
 
 /// How long a survivor may take before it counts as stuck.
 pub const BOUND: Duration = Duration::from_secs(5);
@@ -42,12 +43,17 @@ impl Peer {
         Ok(Peer { process, input, lines })
     }
 
+    /// Gives it something to do (see [`play`]), and returns when it is about to.
+    pub fn send(&mut self, command: &str) -> Result<(), String> {
+        match self.ask(command)?.as_str() {
+            "open" => Ok(()),
+            line => Err(format!("the peer said {line:?} to {command:?}")),
+        }
+    }
+
     /// Gives it something to wait for (see [`play`]), and returns when it sleeps in it.
     pub fn begin(&mut self, command: &str) -> Result<(), String> {
-        let line = self.ask(command)?;
-        if line != "open" {
-            return Err(format!("the peer said {line:?} to {command:?}"));
-        }
+        self.send(command)?;
         let start = Instant::now();
         while !self.sleeps() {
             if let Some(line) = self.answer_now()? {
@@ -106,6 +112,7 @@ pub type Pair = [u64; 2];
 /// `get Q`: `got HEX` or `error ..`; `put Q HEX`: `put`; `lock M`, `plock M`: `clean` or `died`, and
 /// the lock is released again. `lease Q`: `leased HEX ATTEMPT`, and it is acknowledged; `join Q`: `joined`.
 /// `visit Q`: puts a message and gets one, `got HEX` (no `open`). `hold M`, `phold M`: `held`, then `released` after one more line.
+/// `sync VERB W`, `hold VERB W`: see [`sync_peer`].
 pub fn play() {
     let mut line = String::new();
     // Not `lines()`, which would read ahead of the commands that take a second line.
@@ -123,13 +130,16 @@ pub fn play() {
             ["plock", name] => pthread_lock(name),
             ["hold", name] => hold(name),
             ["phold", name] => pthread_hold(name),
+            ["sync", verb, name] => sync_peer::wait(verb, name),
+            ["hold", verb, name] => sync_peer::hold(verb, name),
             _ => Err(format!("no such command: {command}")),
         };
         say(&answer.unwrap_or_else(|error| format!("error {error}")));
     }
 }
 
-fn say(line: &str) {
+/// Says a line to whoever commands.
+pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(0);

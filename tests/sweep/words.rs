@@ -12,10 +12,10 @@ pub const LOCK: u64 = 128;
 /// The consumers' lock word of a queue.
 pub const HEAD_LOCK: u64 = 256;
 
-const TID_MASK: u32 = (1 << 30) - 1;
+pub const TID_MASK: u32 = (1 << 30) - 1;
 /// In place of a thread id that means nothing here.
-const FOREIGN: u32 = 1 << 29;
-const OWNER_DIED: u32 = 1 << 30;
+pub const FOREIGN: u32 = 1 << 29;
+pub const OWNER_DIED: u32 = 1 << 30;
 
 /// The words of one segment.
 pub struct Words {
@@ -39,6 +39,23 @@ impl Words {
         let read = self.file.read_exact_at(&mut bytes, self.object + offset);
         read.map_err(|error| format!("read a word: {error}"))?;
         Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Where the first part of a shared struct is, within the object.
+    pub fn first_part(&self) -> Result<u64, String> {
+        // The third of the constants is the length of the type's text, which begins at 128.
+        Ok(128 + self.at(16)?.next_multiple_of(128))
+    }
+
+    /// All words from `offset` bytes into the object on.
+    pub fn all(&self, offset: u64) -> Result<Vec<u64>, String> {
+        let say = |error| format!("read all words: {error}");
+        let from = self.object + offset;
+        let len = self.file.metadata().map_err(say)?.len().saturating_sub(from);
+        let mut bytes = vec![0; len as usize];
+        self.file.read_exact_at(&mut bytes, from).map_err(say)?;
+        let word = |chunk: &[u8]| chunk.try_into().map(u64::from_ne_bytes).unwrap_or(0);
+        Ok(bytes.chunks_exact(8).map(word).collect())
     }
 
     /// Writes the word `offset` bytes into the object, as a participant may have left it.
