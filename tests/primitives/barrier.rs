@@ -315,6 +315,35 @@ fn a_party_that_stays_breaks_it_also_when_it_is_killed_between_two_phases() {
 }
 
 #[test]
+fn a_stopped_party_is_waited_for() {
+    let _dog = watchdog();
+    let (_name, meeting, mut child) = pair("stay");
+    child.say("wait");
+    meeting.barrier.wait().unwrap();
+    child.expect("ok");
+    // Between two phases, and after it has arrived.
+    for arrives_first in [false, true] {
+        if arrives_first {
+            child.say("wait");
+            crate::support::wait_until("it waits", || meeting.barrier.waiting() == 1);
+        }
+        child.stop();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| meeting.barrier.wait());
+            std::thread::sleep(crate::support::PAST_BACKSTOPS);
+            assert_eq!(waiting.is_finished(), arrives_first, "all have come, or not");
+            assert!(!meeting.barrier.is_broken());
+            child.resume();
+            if !arrives_first {
+                child.say("wait");
+            }
+            waiting.join().unwrap().unwrap();
+            child.expect("ok");
+        });
+    }
+}
+
+#[test]
 fn a_party_that_leaves_makes_room() {
     let _dog = watchdog();
     let (_name, meeting, mut child) = pair("stay");

@@ -9,6 +9,7 @@ mod namespace;
 
 mod barrier;
 mod condition;
+mod consistency;
 mod ends;
 mod event;
 mod lock;
@@ -44,6 +45,7 @@ fn child() {
         ("stepper", condition::step),
         ("filler", value::fill),
         ("shopkeeper", shared::keep),
+        ("actor", consistency::actor),
         ("holder", ends::holder),
         ("forker", ends::forker),
         ("foreign holder", namespaces::holder),
