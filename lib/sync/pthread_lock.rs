@@ -21,7 +21,7 @@ use super::robust_lock::{Acquired, BACKSTOP};
 /// `pthread_mutex_consistent` before it unlocks; otherwise the mutex is lost for good, and every later
 /// attempt, `repair` and `replace` too, is an error.
 ///
-/// Its cell: the `pthread_mutex_t` at +0.
+/// Its cell: the `pthread_mutex_t` at +0. What a C program needs to know is in `docs/c-layout.md`.
 #[derive(Debug)]
 pub enum Pthread {}
 

@@ -81,7 +81,7 @@ fn act<G: Judge>(
     let (Some(mut guard), what) = (guard, child::hear()) else { return };
     match &*what {
         "mark" => guard.mark(),
-        "abandon" => return guard.give_up(),
+        "abandon" => guard.give_up(),
         "drop" => {}
         _ => {
             std::panic::set_hook(Box::new(|_| ()));

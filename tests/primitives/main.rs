@@ -8,6 +8,7 @@ mod support;
 mod namespace;
 
 mod barrier;
+mod c_program;
 mod condition;
 mod consistency;
 mod ends;
