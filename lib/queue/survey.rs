@@ -104,9 +104,20 @@ struct Between {
 }
 
 impl Shared {
-    /// See the module's documentation. `Stuck` if somebody stopped in the middle of a put or a get.
+    /// See the module's documentation. `Stuck` if somebody stopped in the middle of a put or a get, or a single
+    /// producer and its consumer never rested, until the deadline.
     pub(crate) fn survey(&self, deadline: Deadline) -> Result<Survey, Failed> {
-        let Some(store) = self.store() else { return Ok(Survey::default()) };
+        loop {
+            match self.survey_once(deadline)? {
+                Err(Failed::Stuck) if deadline.nap(BACKSTOP).is_some() => std::thread::yield_now(),
+                surveyed => return surveyed,
+            }
+        }
+    }
+
+    /// One survey; the inner error is that of the look itself, when the lock was had.
+    fn survey_once(&self, deadline: Deadline) -> Result<Result<Survey, Failed>, Failed> {
+        let Some(store) = self.store() else { return Ok(Ok(Survey::default())) };
         let now = monotonic();
         let surveyed = self.locked(
             self.tail_lock(),
@@ -129,7 +140,7 @@ impl Shared {
         if let Ok(survey) = surveyed {
             self.last_survey.chunks.store(survey.chunks, Ordering::Relaxed);
         }
-        surveyed
+        Ok(surveyed)
     }
 
     /// How long the first sleep of a wait may be before the sleeper looks for the dead, if there may be any:
@@ -209,7 +220,8 @@ impl Shared {
         let ring = self.ring();
         let between = Between {
             head: Cursor::from_word(ring.head_word()).pos,
-            tail: ring.tail_quietly()?.0.pos,
+            // A single producer and its consumer that never rest: another time.
+            tail: ring.tail_quietly()?.ok_or(Failed::Stuck)?.0.pos,
         };
         // What the head went past was marked as taken before.
         fence(Ordering::Acquire);
@@ -308,8 +320,9 @@ impl Shared {
         chunk: Chunk,
         between: Between,
     ) -> Result<bool, Corrupt> {
-        let tail = self.ring().tail_quietly()?.0.pos;
-        Ok(self.is_named(store, chunk, Between { tail, ..between }))
+        // If it cannot be told, the chunk is left to another survey.
+        let Some((tail, _)) = self.ring().tail_quietly()? else { return Ok(true) };
+        Ok(self.is_named(store, chunk, Between { tail: tail.pos, ..between }))
     }
 
     /// Takes the leases of the dead back, and builds the index anew; both sides are held.
