@@ -13,6 +13,7 @@ mod condition;
 mod consistency;
 mod ends;
 mod event;
+mod glibc;
 mod lock;
 mod messages;
 mod namespaces;
@@ -47,6 +48,7 @@ fn child() {
         ("filler", value::fill),
         ("shopkeeper", shared::keep),
         ("actor", consistency::actor),
+        ("glibc", glibc::play),
         ("holder", ends::holder),
         ("forker", ends::forker),
         ("foreign holder", namespaces::holder),
