@@ -60,7 +60,7 @@ pub struct Queue<T: Message + ?Sized = [u8]> {
 }
 
 impl<T: Message + ?Sized> Queue<T> {
-    fn over(shared: Shared) -> Queue<T> {
+    pub(super) fn over(shared: Shared) -> Queue<T> {
         Queue { shared: Arc::new(shared), closed: false, kind: PhantomData }
     }
 

@@ -60,7 +60,7 @@ pub struct JoinableQueue<T: Message + ?Sized = [u8]> {
 }
 
 impl<T: Message + ?Sized> JoinableQueue<T> {
-    fn over(shared: Shared) -> JoinableQueue<T> {
+    pub(super) fn over(shared: Shared) -> JoinableQueue<T> {
         JoinableQueue { shared: Arc::new(shared), closed: false, kind: PhantomData }
     }
 

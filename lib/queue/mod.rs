@@ -27,6 +27,7 @@ mod joinable;
 mod lease;
 mod object;
 mod options;
+mod part;
 mod plan;
 mod push;
 mod put;

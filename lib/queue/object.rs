@@ -110,6 +110,8 @@ pub(crate) mod state {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) segment: Segment,
+    /// The object's bytes, all of the segment's or a part of them.
+    area: Area,
     control: Arranged<Control>,
     words: Words,
     store: Option<Store>,
@@ -143,11 +145,11 @@ impl Shared {
             plan.write(area);
             Ok(())
         };
-        Shared::attach(Segment::create_object(name, kind, plan.total, &options.segment, init)?)
+        Shared::whole(Segment::create_object(name, kind, plan.total, &options.segment, init)?)
     }
 
     pub(crate) fn open(name: &str, kind: Kind) -> Result<Shared, SegmentError> {
-        Shared::attach(Segment::open_object(name, kind)?)
+        Shared::whole(Segment::open_object(name, kind)?)
     }
 
     pub(crate) fn open_or_create(
@@ -162,17 +164,22 @@ impl Shared {
         };
         let segment =
             Segment::open_or_create_object(name, kind, plan.total, &options.segment, init)?;
-        Shared::attach(segment)
+        Shared::whole(segment)
     }
 
-    /// Checks the object, and finishes what a dead participant left in the locks and the store.
-    fn attach(segment: Segment) -> Result<Shared, SegmentError> {
+    /// A queue that has a segment of its own.
+    fn whole(segment: Segment) -> Result<Shared, SegmentError> {
+        let area = *segment.area();
+        Shared::attach(segment, area)
+    }
+
+    /// Checks the object in these bytes, and finishes what a dead participant left in the locks and the store.
+    pub(super) fn attach(segment: Segment, area: Area) -> Result<Shared, SegmentError> {
         let corrupt =
             |what: &'static str| SegmentError::Corrupt { name: segment.name().to_owned(), what };
-        let area = segment.area();
-        let plan = Plan::read(area).map_err(corrupt)?;
+        let plan = Plan::read(&area).map_err(corrupt)?;
         let words = area.ring(RING as usize, (plan.ring_bytes / UNIT as u64) as u32);
-        let store = plan.store(area);
+        let store = plan.store(&area);
         let inline_max = plan.inline_max();
         let shared = Shared {
             control: area.arranged(0),
@@ -190,6 +197,7 @@ impl Shared {
             last_survey: LastSurvey::default(),
             sources: Source::all(),
             segment: segment.clone(),
+            area,
         };
         let caller = Caller::enter(&shared.segment).ok_or_else(|| shared.segment.unusable())?;
         shared.tail_lock().settle(&caller);
@@ -255,7 +263,7 @@ impl Shared {
         Some(Returned {
             index: &self.control.read.0.index,
             store: self.store.as_ref()?,
-            area: self.segment.area(),
+            area: &self.area,
             array: self.index,
         })
     }

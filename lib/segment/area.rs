@@ -53,6 +53,12 @@ impl Area {
         self.start.wrapping_add(offset)
     }
 
+    /// The `len` bytes at `offset` (a multiple of 128), as an area of their own.
+    pub(crate) fn part(&self, offset: usize, len: usize) -> Area {
+        assert!(offset.is_multiple_of(128), "misaligned part");
+        Area { start: self.at(offset, len), len }
+    }
+
     /// The 64-bit word at `offset` (a multiple of 8).
     #[inline]
     pub(crate) fn word64(&self, offset: usize) -> &AtomicU64 {

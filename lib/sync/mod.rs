@@ -53,6 +53,7 @@ pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{BoundedSemaphore, Semaphore};
 pub use shareable::Shareable;
+pub(crate) use shared::type_text;
 pub use shared::{Room, SegmentOf, Shared};
 pub use value::Value;
 pub use wait_error::WaitError;

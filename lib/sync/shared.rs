@@ -27,8 +27,9 @@ const SHOWN: usize = 400;
 /// Every primitive of this library is one: [`Mutex`](crate::Mutex), [`PthreadMutex`](crate::PthreadMutex),
 /// [`RLock`](crate::RLock), [`RwLock`](crate::RwLock), [`Condvar`](crate::Condvar),
 /// [`Semaphore`](crate::Semaphore), [`BoundedSemaphore`](crate::BoundedSemaphore), [`Permits`](crate::Permits),
-/// [`Event`](crate::Event), [`Barrier`](crate::Barrier), [`Once`](crate::Once), [`Value`](crate::Value), [`Array`](crate::Array); arrays of
-/// them; and structs of them, with `#[derive(Shared)]`. The derive also makes a struct with `Init` behind the
+/// [`Event`](crate::Event), [`Barrier`](crate::Barrier), [`Once`](crate::Once), [`Value`](crate::Value),
+/// [`Array`](crate::Array); so are [`Queue`](crate::Queue) and [`JoinableQueue`](crate::JoinableQueue), arrays of
+/// all these, and structs of them with `#[derive(Shared)]`. The derive also makes a struct with `Init` behind the
 /// name, whose fields say what each part is made from.
 ///
 /// ```
@@ -61,7 +62,7 @@ const SHOWN: usize = 400;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a part of a shared struct",
-    label = "not a primitive of steadfast, nor a struct with #[derive(Shared)]",
+    label = "not a primitive or queue of steadfast, nor a struct with #[derive(Shared)]",
     note = "put plain data into a Value<T>, a Mutex<T> or a RwLock<T>; types with pointers (String, Vec, Box, &T) cannot be shared between processes"
 )]
 pub trait Shared: Sized {
@@ -101,7 +102,7 @@ pub struct Room(usize);
 
 impl Room {
     /// Takes so many bytes at a multiple of 128.
-    pub(super) fn take(&mut self, bytes: usize) -> usize {
+    pub(crate) fn take(&mut self, bytes: usize) -> usize {
         let at = self.0;
         // Too much for the address space is too much for a segment, which says so.
         self.0 =
@@ -110,12 +111,12 @@ impl Room {
     }
 
     /// Where the next part will be.
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.0
     }
 
     /// The same in an object that is there: its bytes decide how much room there is.
-    pub(super) fn take_in(
+    pub(crate) fn take_in(
         &mut self,
         segment: &Segment,
         bytes: usize,
@@ -148,6 +149,14 @@ pub(super) fn corrupt(segment: &Segment, what: &'static str) -> SegmentError {
 /// Writes the name of a value's type without the modules it lives in, and its layout.
 pub(super) fn value_text<T>(text: &mut String) {
     use std::fmt::Write;
+    type_text::<T>(text);
+    let (size, align) = (size_of::<T>(), align_of::<T>());
+    // Writing to a string does not fail.
+    let _ = write!(text, " ({size} bytes, aligned to {align})");
+}
+
+/// Writes the name of a type without the modules it lives in.
+pub(crate) fn type_text<T: ?Sized>(text: &mut String) {
     let mut word = String::new();
     for character in std::any::type_name::<T>().chars() {
         if character.is_alphanumeric() || character == '_' {
@@ -161,9 +170,7 @@ pub(super) fn value_text<T>(text: &mut String) {
             word.clear();
         }
     }
-    let (size, align) = (size_of::<T>(), align_of::<T>());
-    // Writing to a string does not fail.
-    let _ = write!(text, "{word} ({size} bytes, aligned to {align})");
+    text.push_str(&word);
 }
 
 impl Segment {

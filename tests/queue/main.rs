@@ -10,6 +10,7 @@ mod forked;
 mod handles;
 mod lease;
 mod model;
+mod parts;
 mod processes;
 mod roles;
 mod shapes;
@@ -45,6 +46,7 @@ fn bytes_with(tag: &str, options: &QueueOptions) -> (support::Name, Queue) {
 #[ignore = "a child of the other tests"]
 fn child() {
     support::child::play(&[
+        ("part", parts::take_one),
         ("get_all", batches::get_all),
         ("get", processes::get),
         ("get_one", processes::get_one),
