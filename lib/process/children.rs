@@ -264,6 +264,31 @@ pub(super) fn close_for_exit() -> Vec<Arc<Child>> {
 ///
 /// They are those that [`Process::start`](crate::Process::start) started, also those whose `Process` was
 /// dropped. In a forked copy of this process there are none.
+///
+/// ```rust,standalone_crate
+/// use std::time::Duration;
+/// use steadfast::{Process, active_children};
+///
+/// fn nap() {
+///     std::thread::sleep(Duration::from_secs(60));
+/// }
+///
+/// steadfast::register!(nap);
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     steadfast::init();
+///     for _ in 0..3 {
+///         Process::new(nap, ()).start()?; // the handles are dropped, the processes run
+///     }
+///     assert_eq!(active_children().len(), 3);
+///     for child in active_children() {
+///         child.terminate()?;
+///         assert_eq!(child.join()?.code(), Some(-15));
+///     }
+///     assert!(active_children().is_empty());
+///     Ok(())
+/// }
+/// ```
 pub fn active_children() -> Vec<ChildProcess> {
     let Ok(children) = CHILDREN.get() else { return Vec::new() };
     let mut children = lock(children);

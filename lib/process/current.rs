@@ -14,6 +14,27 @@ use crate::os::{poll, process};
 /// What becomes of a process whose parent is gone: killed, or ended without waiting for it.
 ///
 /// A child notices that at once, whatever killed its parent.
+///
+/// ```rust,standalone_crate
+/// use steadfast::{OrphanPolicy, Process, parent_process};
+///
+/// /// Whatever happens to its parent, this comes to its end, and knows what happened.
+/// fn write_report() -> bool {
+///     let parent = parent_process().expect("it runs as a Process");
+///     // ... and then:
+///     parent.is_alive()
+/// }
+///
+/// steadfast::register!(write_report);
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     steadfast::init();
+///     let process = Process::new(write_report, ()).daemon(true);
+///     let process = process.orphan_policy(OrphanPolicy::Finish).start()?;
+///     assert!(process.result()?);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrphanPolicy {
     /// It ends at once, as if it were killed. What daemons do, unless told otherwise.
@@ -161,6 +182,10 @@ impl AsFd for ParentProcess {
 
 /// The process that started this one as a [`Process`](crate::Process); `None` in a program that was started
 /// in another way. Python's `parent_process()`.
+///
+/// ```
+/// assert!(steadfast::parent_process().is_none(), "nobody started this as a Process");
+/// ```
 pub fn parent_process() -> Option<ParentProcess> {
     SELF.get().map(ParentProcess)
 }

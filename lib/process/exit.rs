@@ -16,6 +16,13 @@ use super::current;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How a process ended.
+///
+/// ```
+/// use steadfast::ExitStatus;
+///
+/// assert_eq!(ExitStatus::Exited(3).to_string(), "exit code 3");
+/// assert_eq!(ExitStatus::Signaled(9).code(), Some(-9));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExitStatus {

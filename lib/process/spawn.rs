@@ -43,6 +43,9 @@ const SPARE: usize = 12;
 /// How long to wait for an answer that is already on its way.
 const SOON: Duration = Duration::from_millis(50);
 
+/// How long to wait for a thread of this process that has no reason to be late.
+const LONG: Duration = Duration::from_secs(10);
+
 /// What a child runs.
 #[derive(Clone, Debug)]
 pub(super) enum Program {
@@ -159,12 +162,13 @@ pub(super) fn start(
         return Err(failed("start a thread")(error));
     }
 
-    let met = wait_for_verdict(&child, &bell, &verdict, &server_name, Deadline::after(timeout));
+    let meeting = Meeting { child: &child, bell: &bell, verdict, server_name: &server_name };
+    let met = meeting.wait(Deadline::after(timeout));
     let program = program.path().to_owned();
     match met {
         Some(Met::Hello) => return Ok(ChildProcess(child)),
         Some(Met::Nobody) => {
-            // It went away, so it is ending; or it was told to hurry.
+            // It went away, so it is ending; or it does not, and is ended.
             if let Ok(Some(status)) = child.wait(Deadline::after(timeout)) {
                 return Err(StartError::Died { program, status });
             }
@@ -211,27 +215,49 @@ fn check_temporary_directory() -> Result<(), StartError> {
     Err(StartError::TemporaryDirectory { directory, what })
 }
 
-/// What the thread says, unless the time is over first. A child that ends does not keep anybody waiting.
-fn wait_for_verdict(
-    child: &Child,
-    bell: &EventFd,
-    verdict: &mpsc::Receiver<Met>,
-    server_name: &str,
-    deadline: Deadline,
-) -> Option<Met> {
-    let rung = |deadline| matches!(poll::readable(&[bell.as_fd()], deadline), Ok(Some(_)));
-    let first = poll::readable(&[bell.as_fd(), child.as_fd()], deadline);
-    if !matches!(first, Ok(Some(0))) && !rung(Deadline::after(SOON)) {
-        // Nobody has connected, and nobody will, or too late. If the server has gone just now, this fails,
-        // and the bell rings.
-        if let Ok(sender) = IpcSender::<Greeting>::connect(server_name.to_owned()) {
-            let _ = sender.send(Greeting::Abort);
-        }
-        if !matches!(first, Ok(Some(_))) || !rung(Deadline::after(BACKSTOP)) {
-            return if matches!(first, Ok(Some(_))) { Some(Met::Nobody) } else { None };
+/// The side of a start that waits for the meeting of the other thread with the child.
+struct Meeting<'a> {
+    child: &'a Child,
+    bell: &'a EventFd,
+    verdict: mpsc::Receiver<Met>,
+    server_name: &'a str,
+}
+
+impl Meeting<'_> {
+    /// How it went; `None` when the deadline came first, and the child was ended for it. A child that ends by
+    /// itself does not keep anybody waiting. In any case the place to meet is gone afterwards.
+    fn wait(&self, deadline: Deadline) -> Option<Met> {
+        match poll::readable(&[self.bell.as_fd(), self.child.as_fd()], deadline) {
+            Ok(Some(0)) => self.verdict.recv().ok(),
+            Ok(Some(_)) => {
+                // It may have said hello before.
+                if !self.is_over(SOON) {
+                    self.come_instead();
+                }
+                Some(self.verdict.try_recv().unwrap_or(Met::Nobody))
+            }
+            _ => {
+                end(self.child);
+                if !self.is_over(SOON) {
+                    self.come_instead();
+                }
+                None
+            }
         }
     }
-    verdict.recv().ok()
+
+    fn is_over(&self, within: Duration) -> bool {
+        matches!(poll::readable(&[self.bell.as_fd()], Deadline::after(within)), Ok(Some(_)))
+    }
+
+    /// Has the other thread go on without the child, which has ended and did not connect.
+    fn come_instead(&self) {
+        // It fails if the meeting is over just now, or if there are no more descriptors.
+        if let Ok(sender) = IpcSender::<Greeting>::connect(self.server_name.to_owned()) {
+            let _ = sender.send(Greeting::Abort);
+        }
+        self.is_over(LONG);
+    }
 }
 
 type Channels = Option<(IpcSender<Piece>, IpcReceiver<Piece>)>;

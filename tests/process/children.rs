@@ -138,7 +138,7 @@ pub fn signals_do_not_cut_short() {
 
 pub fn signals_do_not_cut_large_messages() {
     work::be_alarmed();
-    let bytes: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 253) as u8).collect();
+    let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 253) as u8).collect();
     let process = Process::new(work::alarmed, (bytes.clone(),)).start().expect("a process");
     assert!(process.result().expect("a result") == bytes, "the bytes came back changed");
 }

@@ -1,6 +1,6 @@
 //! Children that die, at every stage: nobody waits for them, and nothing is left.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -144,12 +144,17 @@ pub fn killed_at_random() {
     let seed = random_seed();
     println!("seed {seed}");
     let over = AtomicBool::new(false);
+    // The time between two kills, at most, in microseconds. It follows how long children take, so that about half
+    // of them come through, on a machine of any speed.
+    let between = AtomicU64::new(12_000);
     let (mut died, mut ended, mut returned) = (0, 0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut rng = Rng::new(seed);
             while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_micros(rng.below(12_000)));
+                std::thread::sleep(Duration::from_micros(
+                    rng.below(between.load(Ordering::Relaxed)),
+                ));
                 for pid in proc::children(std::process::id()) {
                     // SAFETY: at worst it was waited for just now; its number is not given again so soon.
                     unsafe { libc::kill(pid as i32, libc::SIGKILL) };
@@ -157,12 +162,10 @@ pub fn killed_at_random() {
             }
         });
         let mut rng = Rng::new(seed ^ 1);
-        let mut rounds = 0;
-        // Until there was some of each, and a good number in all.
-        while rounds < 200 || (died.min(ended).min(returned) < 5 && rounds < 1000) {
-            rounds += 1;
-            let length = if rng.below(2) == 0 { 10 } else { 1_000_000 };
-            let bytes = rng.bytes(length);
+        for _ in 0..200 {
+            let length = if rng.below(2) == 0 { 10 } else { 300_000 };
+            let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let before = returned;
             match Process::new(work::reverse, (bytes.clone(),)).start() {
                 Ok(process) => match process.result() {
                     Ok(mut result) => {
@@ -181,6 +184,9 @@ pub fn killed_at_random() {
                 }
                 Err(error) => panic!("{error}"),
             }
+            let last = between.load(Ordering::Relaxed);
+            let next = if returned > before { last - last / 10 } else { last + last / 10 };
+            between.store(next.max(2000), Ordering::Relaxed);
         }
         over.store(true, Ordering::Relaxed);
     });
