@@ -7,7 +7,9 @@ mod support;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use steadfast::{
-    JoinableQueue, Mutex, PthreadMutex, Queue, QueueOptions, Segment, SegmentOptions, Shutdown,
+    Array, Barrier, BoundedSemaphore, Condvar, Event, JoinableQueue, Mutex, Once, Permits,
+    PthreadMutex, Queue, QueueOptions, RLock, RwLock, Segment, SegmentOptions, Semaphore, Shared,
+    Shutdown, Value,
 };
 use support::{Name, proc};
 
@@ -28,6 +30,11 @@ const GOLDEN_CONSTANTS: &str = "
 
 /// The constants of a mutex with a value of 16 bytes that is aligned to 8: size, alignment, checksum.
 const GOLDEN_MUTEX: &str = "1000000000000000 0800000000000000 7d39cbe982b4d76f";
+
+/// The constants of the shared struct below: version 1, hash of the text, bytes of the text, bytes of the
+/// object, checksum.
+const GOLDEN_SHARED: &str = "
+    0100000000000000 3ff6036bd16212ca 4300000000000000 0003000000000000 76fb817933788060";
 
 const HEADER: usize = 4096;
 const SLOT: usize = 64;
@@ -327,4 +334,138 @@ fn a_pthread_mutex_has_its_cell_at_the_same_place() {
     assert_eq!(Bytes::of(&name).object32(128), proc::tid().unsigned_abs());
     drop(guard);
     assert_eq!(Bytes::of(&name).object32(128), 0);
+}
+
+#[derive(Shared)]
+struct Shop {
+    _tickets: Mutex<u32>,
+    open: Event,
+}
+
+/// Where a primitive that is a shared segment's whole object begins: behind the constants and the text.
+const PART: usize = 256;
+
+/// A segment with a primitive of its own.
+fn alone<T: Shared>(init: T::Init) -> (Name, T) {
+    let name = Name::new("layout");
+    let made = Segment::of::<T>().create(&name, init, &options()).expect("a primitive");
+    (name, made)
+}
+
+/// What the first participant's main thread writes where it owns something.
+fn owner() -> u64 {
+    1 << 48 | 1 << 32 | u64::from(proc::tid().unsigned_abs())
+}
+
+#[test]
+fn a_shared_struct_is_constants_a_text_and_its_parts() {
+    let (name, shop) = alone::<Shop>(ShopInit { _tickets: 7, open: true });
+    let bytes = Bytes::of(&name);
+    assert_eq!(bytes.word32(12), 6, "kind: shared struct");
+    let text = "Shop { _tickets: Mutex<u32 (4 bytes, aligned to 4)>, open: Event, }";
+    assert_golden(&bytes.hex(2 * HEADER, 40), GOLDEN_SHARED);
+    assert_eq!(bytes.at(2 * HEADER + 128, text.len()), text.as_bytes());
+    assert_eq!(bytes.object(8), fnv1a(text.as_bytes()));
+    assert_eq!((bytes.object(16), bytes.object(24)), (text.len() as u64, bytes.word(104)));
+    assert_eq!(bytes.object(32), fnv1a(bytes.at(2 * HEADER, 32)));
+    // A mutex as in a segment of its own, and then the event, each at a multiple of 128.
+    assert_eq!((bytes.object(PART), bytes.object(PART + 8)), (4, 4));
+    assert_eq!(bytes.object32(PART + 256), 7);
+    assert_eq!(bytes.object32(PART + 384), 1);
+    assert_eq!(bytes.word(104), (PART + 384 + 128) as u64);
+    shop.open.clear().unwrap();
+    assert_eq!(Bytes::of(&name).object32(PART + 384), 0);
+}
+
+#[test]
+fn the_words_of_counts_and_flags_are_where_they_are_said_to_be() {
+    let (name, semaphore) = alone::<Semaphore>(3);
+    semaphore.acquire().unwrap();
+    assert_eq!(Bytes::of(&name).object(PART), 2, "and nobody sleeps");
+    let (name, bounded) = alone::<BoundedSemaphore>(3);
+    bounded.acquire().unwrap();
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.object(PART), bytes.object(PART + 128)), (3, 2));
+    assert_eq!(bytes.object(PART + 8), fnv1a(bytes.at(2 * HEADER + PART, 8)));
+    let (name, event) = alone::<Event>(false);
+    let flag = || Bytes::of(&name).object(PART);
+    assert_eq!(flag(), 0);
+    event.set().unwrap();
+    event.set().unwrap();
+    assert_eq!(flag(), 1 << 1 | 1, "set once");
+    event.clear().unwrap();
+    assert_eq!(flag(), 1 << 1);
+    let (name, changed) = alone::<Condvar>(());
+    changed.notify_all().unwrap();
+    assert_eq!(Bytes::of(&name).object(PART), 0, "nobody sleeps");
+    let (name, once) = alone::<Once>(());
+    assert_eq!((Bytes::of(&name).object(PART), Bytes::of(&name).object(PART + 128)), (0, 0));
+    once.call_once(|_| assert_eq!(Bytes::of(&name).object(PART + 256), owner())).unwrap();
+    assert_eq!((Bytes::of(&name).object(PART), Bytes::of(&name).object(PART + 256)), (1, 0));
+}
+
+#[test]
+fn the_words_of_values_are_where_they_are_said_to_be() {
+    let (name, small) = alone::<Value<u16>>(7);
+    small.set(9).unwrap();
+    assert_eq!(Bytes::of(&name).object(PART), 9);
+    let (name, wide) = alone::<Value<[u64; 17]>>([7; 17]);
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.object(PART), bytes.object(PART + 64), bytes.object(PART + 128)), (0, 0, 7));
+    wide.update(|old| old.map(|part| part + Bytes::of(&name).object(PART + 64))).unwrap();
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.object(PART), bytes.object(PART + 64)), (1, 0));
+    let (first, second) = (bytes.object(PART + 128), bytes.object(PART + 128 + 256));
+    assert_eq!((first, second), (7, 7 + owner()), "the lock was held meanwhile");
+    let (name, row) = alone::<Array<u16>>(vec![1, 2, 3]);
+    row.lock().unwrap()[2] = 5;
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.object(PART), bytes.object(PART + 8)), (6, 2));
+    assert_eq!(bytes.object(PART + 256), 5 << 32 | 2 << 16 | 1);
+}
+
+#[test]
+fn the_words_of_seats_and_of_those_who_sit_are_where_they_are_said_to_be() {
+    let seats = |name: &Name, at: usize, count: usize| -> Vec<[u64; 4]> {
+        let bytes = Bytes::of(name);
+        let seat = |seat| [0, 40, 48, 56].map(|word| bytes.object(PART + at + 64 * seat + word));
+        (0..count).map(seat).filter(|seat| seat[0] != 0).collect()
+    };
+    let (name, permits) = alone::<Permits>(3);
+    assert_eq!((Bytes::of(&name).object(PART), seats(&name, 256, 3)), (3, vec![]));
+    let permit = permits.acquire().unwrap();
+    assert_eq!(seats(&name, 256, 3), [[owner(), 0, 0, 0]]);
+    drop(permit);
+    let (name, barrier) = alone::<Barrier>(2);
+    let state = || Bytes::of(&name).object(PART + 128);
+    assert_eq!((Bytes::of(&name).object(PART), state()), (2, 1));
+    let party = barrier.join().unwrap();
+    assert_eq!(seats(&name, 256, 2), [[owner(), 0, 1, 0]], "it stays");
+    std::thread::scope(|scope| {
+        scope.spawn(|| barrier.wait().unwrap());
+        party.wait().unwrap();
+    });
+    assert_eq!(state(), 2, "one trip more");
+    barrier.abort().unwrap();
+    assert_eq!(state(), 1 << 32 | 2);
+    barrier.reset().unwrap();
+    assert_eq!(state(), 2 << 32 | 2);
+    drop(party);
+    let (name, lock) = alone::<RwLock<u64>>(9);
+    let (gate, main) = (|| Bytes::of(&name).object(PART), PART + 4224);
+    assert_eq!((gate(), Bytes::of(&name).object(main + 256)), (0, 9));
+    let read = lock.read().unwrap();
+    assert_eq!(seats(&name, 128, 64), [[owner(), 0, 0, 0]]);
+    assert_eq!(Bytes::of(&name).object(PART + 8).count_ones(), 1, "a seat was used");
+    drop(read);
+    let write = lock.write().unwrap();
+    assert_eq!((gate(), Bytes::of(&name).object(main + 128)), (2, owner()));
+    drop(write);
+    assert_eq!((gate(), Bytes::of(&name).object(main + 128)), (0, 0));
+    let (name, lock) = alone::<RLock>(());
+    let (outer, inner) = (lock.lock().unwrap(), lock.lock().unwrap());
+    let bytes = Bytes::of(&name);
+    assert_eq!((bytes.object32(PART), bytes.object(PART + 256)), (2, owner()));
+    drop((outer, inner));
+    assert_eq!(Bytes::of(&name).object(PART + 256), 0);
 }

@@ -16,6 +16,7 @@ mod joinable;
 mod live;
 mod mutex;
 mod nodes;
+mod primitives;
 mod queue;
 mod runner;
 mod stopped;
@@ -36,6 +37,8 @@ fn child() {
         ("joinable", |arguments| runner::play(arguments, &joinable::Joinable)),
         ("large", |arguments| runner::play(arguments, &joinable::Large)),
         ("joinable fuzz", |arguments| runner::play(arguments, &joinable::Fuzz)),
+        ("primitives", |arguments| runner::play(arguments, &primitives::Primitives)),
+        ("truncated primitives", primitives::victim),
         ("victim", live::victim),
         ("flipper", live::flipper),
         ("truncated", truncated::victim),

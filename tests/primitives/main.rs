@@ -11,6 +11,7 @@ mod barrier;
 mod c_program;
 mod condition;
 mod consistency;
+mod cost;
 mod ends;
 mod event;
 mod glibc;
@@ -50,6 +51,7 @@ fn child() {
         ("actor", consistency::actor),
         ("glibc", glibc::play),
         ("holder", ends::holder),
+        ("idle", cost::uncontended),
         ("forker", ends::forker),
         ("foreign holder", namespaces::holder),
         ("foreign waiter", namespaces::waiter),
