@@ -20,6 +20,17 @@ use std::process::ExitCode;
 
 use support::harness::{self, Test};
 
+/// The harness notices what it is there for.
+mod noticed {
+    use super::harness::run;
+
+    pub fn panics_and_files() {
+        assert!(run("planted_panic").expect_err("it panics").contains("planted"));
+        assert!(run("planted_file").expect_err("it leaves a file").contains("left behind"));
+        assert_eq!(run("planted_nothing"), Ok(()));
+    }
+}
+
 /// `tests!(module: name, name)` lists the tests of a module by their names.
 macro_rules! tests {
     ($($module:ident: $($name:ident),+;)+) => {
@@ -50,6 +61,7 @@ const TESTS: &[Test] = tests! {
     orphans: each_policy, waits_for_its_own_children, a_stopped_parent_is_not_dead, a_copy_of_the_parent,
         a_large_result_for_a_copy_of_the_parent, before_they_met,
         killed_parents_at_random, an_aborted_parent, a_parent_that_executes;
+    noticed: panics_and_files;
     parents: forked_handles, a_forked_process_starts_its_own;
 };
 
@@ -65,6 +77,9 @@ const ROLES: &[Test] = &[
     ("busy_parent", orphans::busy_parent),
     ("ending", ends::ending),
     ("panicking", status::panicking),
+    ("planted_panic", || panic!("planted")),
+    ("planted_file", || std::fs::write(std::env::temp_dir().join("planted"), "").expect("written")),
+    ("planted_nothing", || {}),
     ("flushing", status::flushing),
 ];
 

@@ -92,7 +92,8 @@ pub fn main(tests: &[Test], roles: &[Test]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Ok(wanted) = std::env::var(TEST) {
-        let (_, test) = tests.iter().find(|(name, _)| *name == wanted).expect("a test");
+        let mut all = tests.iter().chain(roles);
+        let (_, test) = all.find(|(name, _)| *name == wanted).expect("a test");
         let _watchdog = super::watchdog();
         // A shell that runs this in the background has it ignored, also in all children.
         // SAFETY: the default runs no code.
@@ -186,8 +187,8 @@ impl Drop for Directory {
     }
 }
 
-/// Runs one test in a process of its own.
-fn run(name: &str) -> Result<(), String> {
+/// Runs one test, or a role as if it were one, in a process of its own.
+pub fn run(name: &str) -> Result<(), String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Short, as the tests have sockets in it.
     let directory = Directory::new(&NEXT.fetch_add(1, Ordering::Relaxed).to_string());
