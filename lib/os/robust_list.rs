@@ -257,21 +257,18 @@ impl Thread {
     /// Records that the C library is about to put the robust mutex at `mutex` on the list; call it
     /// before the mutex is locked. Then, if this gave true, [`Thread::withdraw`] when the mutex was not
     /// obtained, or [`Thread::left`] after it was unlocked. False when it cannot be recorded.
+    #[inline]
     pub(crate) fn joins(self, mutex: *mut u8) -> bool {
         let Some(head) = self.head() else { return false };
+        let node = mutex.wrapping_add(NODE_OFFSET);
         LOCAL.with(|local| {
-            local.link_lone(head);
-            local.drop_released(head);
-            let next = head.next.load(Ordering::Relaxed);
-            let count = local.count.get();
-            let Some(slot) = local.held.get(count) else { return false };
-            if !local.knows(head, next) {
-                return false;
+            // The usual case: nothing else is held.
+            if local.count.get() == 0 && local.lone.get().is_null() && head.is_empty() {
+                local.held[0].set(Held { node, next: head.address(), released: false });
+                local.count.set(1);
+                return true;
             }
-            let node = mutex.wrapping_add(NODE_OFFSET);
-            slot.set(Held { node, next, released: false });
-            local.count.set(count + 1);
-            true
+            local.joins_others(head, node)
         })
     }
 
@@ -281,25 +278,23 @@ impl Thread {
     }
 
     /// The C library is about to release a robust mutex, and will use the pending slot.
+    #[inline]
     pub(crate) fn leaves(self) {
         let Some(head) = self.head() else { return };
         LOCAL.with(|local| local.link_lone(head));
     }
 
     /// The C library has taken the robust mutex at `mutex` off the list.
+    #[inline]
     pub(crate) fn left(self, mutex: *mut u8) {
         let Some(head) = self.head() else { return };
+        let node = mutex.wrapping_add(NODE_OFFSET);
         LOCAL.with(|local| {
-            let node = mutex.wrapping_add(NODE_OFFSET);
-            if let Some(at) = local.position(|held| held.node == node) {
-                let next = local.held[at].get().next;
-                // The C library has already rewritten the shared links around its node.
-                if let Some(before) = local.find(|held| held.next == node) {
-                    before.set(Held { next, ..before.get() });
-                }
-                local.remove(at);
+            if local.count.get() == 1 && local.held[0].get().node == node {
+                local.count.set(0);
+            } else {
+                local.left_others(head, node);
             }
-            local.drop_released(head);
         });
     }
 }

@@ -22,7 +22,7 @@ use super::raw_lock::RawLock;
 use super::robust_lock::Refused;
 use super::seats::Seats;
 use super::shared::{Room, Shared, in_a_segment_of_its_own};
-use super::{Caller, Consistency, Death, Futex, Guarded, LockError, Mutex, MutexGuard, WaitError};
+use super::{Caller, Consistency, Death, Futex, Guarded, LockError, Mutex, MutexGuard};
 
 /// How many threads can read at the same time; more wait.
 const READERS: usize = 64;
@@ -169,7 +169,7 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         };
         let guard = RwLockReadGuard { lock: self, seat, thread: PhantomData };
         if self.main.segment.is_truncated() {
-            return Err(LockError::Segment(self.main.segment.unusable()));
+            return Err(self.unusable());
         }
         match self.main.control.state() {
             ABANDONED => Err(LockError::Abandoned),
@@ -239,11 +239,18 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         }
     }
 
+    #[inline]
     fn caller<G>(&self) -> Result<Caller<'_>, LockError<G>> {
-        self.seats.caller().map_err(|error| match error {
-            WaitError::Segment(error) => LockError::Segment(error),
-            _ => unreachable!("a caller is refused because of its segment"),
-        })
+        match Caller::enter(&self.main.segment) {
+            Some(caller) => Ok(caller),
+            None => Err(self.unusable()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unusable<G>(&self) -> LockError<G> {
+        LockError::Segment(self.main.segment.unusable())
     }
 
     /// How the value stands, as far as it has been noticed. For people and tools.

@@ -43,8 +43,18 @@ impl Seats {
     ///
     /// # Errors
     /// `Segment`.
+    #[inline]
     pub(super) fn caller(&self) -> Result<Caller<'_>, WaitError> {
-        Caller::enter(&self.segment).ok_or_else(|| WaitError::Segment(self.segment.unusable()))
+        match Caller::enter(&self.segment) {
+            Some(caller) => Ok(caller),
+            None => Err(self.unusable()),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn unusable(&self) -> WaitError {
+        WaitError::Segment(self.segment.unusable())
     }
 
     /// All of them.

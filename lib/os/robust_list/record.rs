@@ -117,6 +117,38 @@ impl Local {
         compiler_fence(Ordering::SeqCst);
     }
 
+    /// [`Thread::joins`](super::Thread::joins) beside others.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn joins_others(&self, head: &Head, node: *mut u8) -> bool {
+        self.link_lone(head);
+        self.drop_released(head);
+        let next = head.next.load(Ordering::Relaxed);
+        let count = self.count.get();
+        let Some(slot) = self.held.get(count) else { return false };
+        if !self.knows(head, next) {
+            return false;
+        }
+        slot.set(Held { node, next, released: false });
+        self.count.set(count + 1);
+        true
+    }
+
+    /// [`Thread::left`](super::Thread::left) of one among others.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn left_others(&self, head: &Head, node: *mut u8) {
+        if let Some(at) = self.position(|held| held.node == node) {
+            let next = self.held[at].get().next;
+            // The C library has already rewritten the shared links around its node.
+            if let Some(before) = self.find(|held| held.next == node) {
+                before.set(Held { next, ..before.get() });
+            }
+            self.remove(at);
+        }
+        self.drop_released(head);
+    }
+
     /// Whether `front`, the front of the list, is one that we may add before: the head itself, or a
     /// node of our record.
     pub(super) fn knows(&self, head: &Head, front: *mut u8) -> bool {
