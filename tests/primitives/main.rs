@@ -15,6 +15,7 @@ mod cost;
 mod ends;
 mod event;
 mod glibc;
+mod library;
 mod lock;
 mod messages;
 mod namespaces;
@@ -51,6 +52,7 @@ fn child() {
         ("actor", consistency::actor),
         ("glibc", glibc::play),
         ("holder", ends::holder),
+        ("visitor", library::visit),
         ("idle", cost::uncontended),
         ("forker", ends::forker),
         ("foreign holder", namespaces::holder),
