@@ -110,6 +110,17 @@ impl Thread {
                 asked == 0 && unsafe { head.as_ref() }.futex_offset == -(NODE_OFFSET as i64);
             offset && len == size_of::<Head>()
         });
+        let lone = local.lone.get();
+        if let Some(head) = head
+            && !lone.is_null()
+        {
+            // SAFETY: as above.
+            let head = unsafe { head.as_ref() };
+            // In a forked child the slot was copied, and names its parent's lock.
+            if head.pending.load(Ordering::Relaxed) == lone {
+                head.pending.store(ptr::null_mut(), Ordering::Relaxed);
+            }
+        }
         local.fork.set(fork);
         local.tid.set(tid);
         local.head.set(head);
