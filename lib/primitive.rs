@@ -53,6 +53,14 @@ pub(crate) enum Fault {
     UntornIndex,
     /// A free chunk is shortened before the rest of it has a header.
     CutBeforeRest,
+    /// A reader that finds a dead writer opens the gate before it has written down what that one left.
+    GateBeforeState,
+    /// A dead party's place is cleared before the barrier is broken for it.
+    PlaceBeforeBreak,
+    /// The barrier trips without a look for the dead.
+    TripOverDead,
+    /// A large value counts before its bytes are there.
+    WordBeforeBytes,
 }
 
 /// Whether the fault `which` is planted: always false, except in a `--cfg steadfast_faults` build
@@ -76,6 +84,10 @@ pub(crate) fn fault(which: Fault) -> bool {
         Ok("late-lease") => Some(Fault::LateLease),
         Ok("untorn-index") => Some(Fault::UntornIndex),
         Ok("cut-before-rest") => Some(Fault::CutBeforeRest),
+        Ok("gate-before-state") => Some(Fault::GateBeforeState),
+        Ok("place-before-break") => Some(Fault::PlaceBeforeBreak),
+        Ok("trip-over-dead") => Some(Fault::TripOverDead),
+        Ok("word-before-bytes") => Some(Fault::WordBeforeBytes),
         _ => None,
     });
     *chosen == Some(which)

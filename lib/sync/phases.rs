@@ -44,7 +44,7 @@
 //! are the dead one's words, and nobody can have come, arrived and died in between.
 
 use crate::os::clock::Deadline;
-use crate::primitive::{AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::{AtomicU64, Fault, Ordering, fault, fence_after_rmw};
 
 use super::Caller;
 use super::event_count::EventCount;
@@ -130,7 +130,9 @@ impl Phases {
             if let Some(passage) = self.passage(state) {
                 return Some(passage);
             }
-            self.bury(caller, seats, look == Look::Thorough);
+            if !fault(Fault::TripOverDead) {
+                self.bury(caller, seats, look == Look::Thorough);
+            }
             if seats.iter().all(|seat| seat.arrived.load(Ordering::Acquire) == state) {
                 match &mut action {
                     None => self.change(state, tripped(state)),
@@ -222,6 +224,13 @@ impl Phases {
     pub(crate) fn bury(&self, caller: &Caller, seats: &[Seat], asked: bool) {
         for seat in seats.iter().filter(|seat| seat.is_dead(caller, asked)) {
             seat.free_if_dead(caller, |seat| {
+                if fault(Fault::PlaceBeforeBreak) {
+                    let needed = self.needs(seat, self.state.load(Ordering::Acquire));
+                    Phases::clear(seat);
+                    return if needed {
+                        self.abort()
+                    };
+                }
                 self.judge(seat);
                 Phases::clear(seat);
             });
@@ -229,13 +238,16 @@ impl Phases {
         }
     }
 
+    /// Whether the phase cannot come to its end without the owner of this seat.
+    fn needs(&self, seat: &Seat, state: u64) -> bool {
+        seat.stays.load(Ordering::Relaxed) != 0 || seat.arrived.load(Ordering::Relaxed) == state
+    }
+
     /// Breaks it if the dead owner of this seat, which the caller has taken over, was needed.
     fn judge(&self, seat: &Seat) {
         loop {
             let state = self.state.load(Ordering::Acquire);
-            let needed = seat.stays.load(Ordering::Relaxed) != 0
-                || seat.arrived.load(Ordering::Relaxed) == state;
-            if !needed || is_broken(state) || self.change(state, state + BREAK) {
+            if !self.needs(seat, state) || is_broken(state) || self.change(state, state + BREAK) {
                 return;
             }
         }

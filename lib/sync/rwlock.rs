@@ -14,6 +14,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::os::clock::Deadline;
+use crate::primitive::{Fault, fault};
 use crate::segment::{Area, Arranged, Arrangement, Segment, SegmentError};
 
 use super::consistency::{ABANDONED, CLEAN};
@@ -188,7 +189,11 @@ impl<T: Guarded + ?Sized> RwLock<T> {
         }
         let main = &self.main;
         let attempt = Futex::acquire(&main.segment, &main.control.cell, deadline);
-        main.own(attempt, || self.gate.is_writing())?;
+        let writing = self.gate.is_writing();
+        if fault(Fault::GateBeforeState) && attempt.is_ok() {
+            self.gate.open();
+        }
+        main.own(attempt, || writing)?;
         // If it is not open, its writer is dead, as we have the lock.
         self.gate.open();
         let handle = self.seats.handle();

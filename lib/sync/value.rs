@@ -29,6 +29,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::os::clock::Deadline;
+use crate::primitive::{Fault, fault};
 use crate::segment::{Area, Arranged, Arrangement, Segment, SegmentError};
 
 use super::raw_lock::{Cell, NotLocked, RawLock};
@@ -208,6 +209,9 @@ impl<T: Shareable> Value<T> {
         let word = self.words.word.load(Ordering::Relaxed);
         fence(Ordering::Release);
         let next = word.wrapping_add(1);
+        if fault(Fault::WordBeforeBytes) {
+            self.words.word.store(next, Ordering::Release);
+        }
         self.segment.area().copy_in(self.place_of(next), value.as_bytes());
         self.words.word.store(next, Ordering::Release);
     }

@@ -37,6 +37,7 @@ mod rounds;
 mod sync_barrier;
 mod sync_condvar;
 mod sync_counts;
+mod sync_nested;
 mod sync_peer;
 mod sync_rlock;
 mod sync_rwlock;
@@ -72,6 +73,7 @@ fn scenarios() -> Vec<Scenario> {
     all.extend(sync_counts::all());
     all.extend(sync_barrier::all());
     all.extend(sync_values::all());
+    all.extend(sync_nested::all());
     all
 }
 

@@ -287,6 +287,21 @@ fn judge_join(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State
     Ok(after(had.stays))
 }
 
+/// Somebody waits for the other party, which dies: with a place that it had joined for, or without.
+fn judge_stays(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
+    let had = had(scene);
+    if had.stays {
+        all_broken(scene, lane, death.when)?;
+    } else {
+        must(scene, lane, 1, false)?;
+    }
+    Ok(after(had.stays))
+}
+
+fn judge_stays_not(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
+    judge_stays(scene, lane, death).map(|state| after(state == State::Before))
+}
+
 fn judge_leave(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
     let had = had(scene);
     if scene.asleep.is_empty() {
@@ -364,13 +379,15 @@ pub fn all() -> Vec<Scenario> {
         ("action_of_three", acts.parties(3).asleep(&["action"; 2]).late(some)),
         ("join", Plan::new(join, judge_join)),
         ("leave", leaves),
+        ("join_sleeper", Plan::new(join, judge_stays).asleep(&["barrier"]).late(some)),
+        ("leave_sleeper", Plan::new(leave, judge_stays_not).asleep(&["barrier"]).late(60)),
         ("leave_joiner", leaves.parties(1).asleep(&["join"]).late(all)),
         ("abort", aborts),
         ("abort_sleeper", aborts.asleep(&["barrier"]).late(some)),
         ("abort_two", aborts.parties(3).asleep(&["barrier"; 2]).late(some)),
         ("reset_dead", Plan::new(reset, judge_reset).after("barrier_leave")),
         ("reset_two", Plan::new(reset, judge_reset).parties(3).asleep(&["barrier"; 2]).late(some)),
-        ("bury", buries),
+        ("bury", buries.hot()),
         ("bury_sleeper", buries.parties(3).asleep(&["barrier"]).late(all)),
         ("foreign_first", waits.of(Who::Foreigner).late(all)),
         ("foreign_last", last.of(Who::Foreigner).asleep(&["barrier"]).late(all)),

@@ -12,6 +12,9 @@ use crate::sync_stage::{GUEST, Plan, Scene, Who, after};
 use crate::sync_world::{START, World, at};
 use crate::words::{OWNER_DIED, TID_MASK};
 
+/// Its victims die with the right to write, after they changed the value.
+const DEAD_WRITER: &str = "rwlock_write_unlock";
+
 fn warm(world: &World) {
     drop(world.rwlock.read().expect("a first read"));
     drop(world.rwlock.write().expect("a first write"));
@@ -30,6 +33,32 @@ fn read_unlock(world: &World) {
     let guard = world.rwlock.read().expect("read");
     marker();
     drop(guard);
+    marker();
+}
+
+fn read_again(world: &World) {
+    warm(world);
+    let _outer = world.rwlock.read().expect("read");
+    marker();
+    let result = world.rwlock.read();
+    marker();
+    black_box(&result);
+}
+
+fn read_twice(world: &World) {
+    warm(world);
+    let _outer = world.rwlock.read().expect("read");
+    marker();
+    drop(world.rwlock.read().expect("read again"));
+    marker();
+}
+
+fn read_unlock_inner(world: &World) {
+    warm(world);
+    let _outer = world.rwlock.read().expect("read");
+    let inner = world.rwlock.read().expect("read again");
+    marker();
+    drop(inner);
     marker();
 }
 
@@ -206,11 +235,19 @@ fn unchanged(pair: Pair, expected: Pair) -> Result<(), String> {
     if pair == expected { Ok(()) } else { Err(format!("the value is {pair:?}")) }
 }
 
+/// If an earlier writer died: everybody hears of it who comes after one that does not mend the value, and the value is
+/// changed. Otherwise that is the victim's doing alone.
+fn as_left(scene: &Scene) -> (bool, Pair) {
+    match scene.plan.earlier {
+        Some(DEAD_WRITER) => (true, [START[0] + 1; 2]),
+        _ => (had(scene).hear, START),
+    }
+}
+
 fn judge_read(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
     let had = had(scene);
-    // An earlier writer had changed it.
-    let pair = if scene.plan.earlier.is_some() { [START[0] + 1; 2] } else { START };
-    unchanged(go_on(scene, lane, death, had.hear)?, pair)?;
+    let (hear, pair) = as_left(scene);
+    unchanged(go_on(scene, lane, death, hear)?, pair)?;
     Ok(after(had.seat))
 }
 
@@ -220,11 +257,34 @@ fn judge_read_unlock(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Resul
     Ok(after(!had.seat))
 }
 
+/// It reads all the time: how often is told by its seats, or in its seat if a writer waits.
+fn judge_again(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<u64, String> {
+    let seats = scene.owned.iter().filter(|&at| at::READERS.contains(at));
+    let times = seats.map(|seat| 1 + scene.saw(seat + at::AGAIN)).sum();
+    unchanged(go_on(scene, lane, death, false)?, START)?;
+    match times {
+        1 | 2 => Ok(times),
+        _ => Err(format!("the reader reads {times} times")),
+    }
+}
+
+fn judge_read_again(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
+    Ok(after(judge_again(scene, lane, death)? == 2))
+}
+
+fn judge_unlock_inner(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
+    Ok(after(judge_again(scene, lane, death)? == 1))
+}
+
+fn judge_twice(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
+    judge_again(scene, lane, death)?;
+    Ok(after(death.finished))
+}
+
 fn judge_write(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
     let had = had(scene);
-    let pair =
-        if scene.plan.earlier == Some("rwlock_write_unlock") { [START[0] + 1; 2] } else { START };
-    unchanged(go_on(scene, lane, death, had.hear)?, pair)?;
+    let (hear, pair) = as_left(scene);
+    unchanged(go_on(scene, lane, death, hear)?, pair)?;
     Ok(after(had.right))
 }
 
@@ -260,13 +320,19 @@ pub fn all() -> Vec<Scenario> {
     let mut all = vec![
         ("read", reads.hot()),
         ("read_unlock", reads_no_more.hot()),
+        ("read_again", Plan::new(read_again, judge_read_again)),
+        ("read_again_writer", {
+            Plan::new(read_again, judge_read_again).asleep(&["write"]).late(some)
+        }),
+        ("read_twice_writer", Plan::new(read_twice, judge_twice).asleep(&["write"]).late(some)),
+        ("read_unlock_inner", Plan::new(read_unlock_inner, judge_unlock_inner)),
         ("write", writes),
         ("write_unlock", writes_no_more.hot()),
         ("change", changes),
-        ("read_dead_writer", reads.after("rwlock_write_unlock")),
-        ("write_dead_writer", writes.after("rwlock_write_unlock")),
+        ("read_dead_writer", reads.after(DEAD_WRITER).hot()),
+        ("write_dead_writer", writes.after(DEAD_WRITER)),
         ("write_dead_reader", writes.after("rwlock_read_unlock")),
-        ("repair", Plan::new(repair, judge_repair).after("rwlock_write_unlock")),
+        ("repair", Plan::new(repair, judge_repair).after(DEAD_WRITER)),
         ("read_unlock_writer", reads_no_more.asleep(&["write"]).late(some)),
         ("read_unlock_writer_and_reader", reads_no_more.asleep(&["write", "read"]).late(some)),
         ("write_unlock_reader", writes_no_more.asleep(&["read"]).late(some)),

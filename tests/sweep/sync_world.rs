@@ -45,6 +45,12 @@ pub mod at {
     pub const CONSISTENCY: u64 = 4416;
     /// How often the `RLock`'s owner has it.
     pub const DEPTH: u64 = 4608;
+    /// The lock word of the `RLock`.
+    pub const RLOCK: u64 = 4864;
+    /// The lock word of the mutex, behind a barrier of two parties.
+    pub const MUTEX: u64 = 5632;
+    /// In a reader's seat: how many times more its owner has come.
+    pub const AGAIN: u64 = 56;
     /// Trips and breaks of the barrier.
     pub const STATE: u64 = 5248;
     /// Its seats.
