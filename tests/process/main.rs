@@ -7,6 +7,7 @@
 mod support;
 
 mod basics;
+mod calls;
 mod children;
 mod deaths;
 mod ends;
@@ -61,6 +62,7 @@ const TESTS: &[Test] = tests! {
     orphans: each_policy, waits_for_its_own_children, a_stopped_parent_is_not_dead, a_copy_of_the_parent,
         a_large_result_for_a_copy_of_the_parent, before_they_met,
         killed_parents_at_random, an_aborted_parent, a_parent_that_executes;
+    calls: of_a_child, of_a_parent;
     noticed: panics_and_files;
     parents: forked_handles, a_forked_process_starts_its_own;
 };
