@@ -57,6 +57,7 @@ fn child() {
         ("forker", ends::forker),
         ("foreign holder", namespaces::holder),
         ("foreign waiter", namespaces::waiter),
+        ("foreign siblings", namespaces::siblings),
         ("refused foreigner", namespaces::refused),
     ]);
 }

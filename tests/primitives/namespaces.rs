@@ -4,11 +4,11 @@ use std::io;
 
 use steadfast::SegmentError;
 
-use crate::LONG;
 use crate::namespace;
 use crate::support::child::{self, Child};
 use crate::support::{Name, PAST_BACKSTOPS, proc, wait_until, watchdog};
 use crate::things::{Found, OURS, Place, Thing};
+use crate::{LONG, SHORT};
 
 /// Child: holds everything, until it is told to release it.
 pub fn holder(arguments: &[String]) {
@@ -35,6 +35,39 @@ pub fn waiter(arguments: &[String]) {
     child::tell(proc::tid());
     let found = place.find(Thing::named(&arguments[1]), Some(LONG));
     child::tell(format!("{found:?}"));
+}
+
+/// Child: two threads of a process whose lock words name the process alone.
+pub fn siblings(arguments: &[String]) {
+    let (place, other) = (Place::open_ours(&arguments[0]), Place::open_ours(&arguments[0]));
+    for _ in 0..2 {
+        let guards = place.hold_all();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for place in [&place, &other] {
+                    place.expect_all(None, |_| Found::Held);
+                    place.expect_all(Some(SHORT), |_| Found::Held);
+                }
+            });
+        });
+        drop(guards);
+        other.expect_all(None, |_| Found::Free);
+    }
+    child::tell("told apart");
+}
+
+#[test]
+fn two_threads_of_a_foreign_process_are_told_apart() {
+    let _dog = watchdog();
+    if !permitted() {
+        return;
+    }
+    let name = Name::new("siblings");
+    let place = Place::new_ours(&name);
+    let mut siblings = spawn("foreign siblings", &[&name]);
+    siblings.expect("told apart");
+    siblings.finish();
+    place.expect_all(None, |_| Found::Free);
 }
 
 /// Child: tries to open what has the C library's mutex in it.
