@@ -7,7 +7,9 @@
 //! | 8 | u64 | start time of the process, in clock ticks since boot |
 //! | 16 | u64 | inode number of its PID namespace |
 //! | 24 | \[u8; 16\] | name of the process |
-//! | 40 | | zeros |
+//! | 40 | u32 | process id of the one that had the slot before; 0 = nobody had |
+//! | 44 | u32 | its generation |
+//! | 48 | \[u8; 16\] | its name |
 //!
 //! # Why a slot tells the truth about life and death
 //! Slot *i* belongs to whoever holds lock byte *i* through its own open file description. *Attach*:
@@ -168,14 +170,22 @@ impl Participants {
         !matches!(held, Ok(None))
     }
 
-    /// What the table says about an owner, for people. `None` if the slot has a new owner.
+    /// What the table says about an owner, for people. `None` if the slot has had two new owners since.
     pub(crate) fn who(&self, owner: Owner) -> Option<Who> {
         let slot = owner.slot().filter(|&slot| slot < self.layout.participants)?;
         let at = self.layout.slot_at(slot);
-        let generation = || self.table.word32(at).load(Ordering::Acquire);
-        let name = [24, 32].map(|field| self.table.word64(at + field).load(Ordering::Relaxed));
-        let who = Who { pid: self.table.word32(at + 4).load(Ordering::Relaxed), name };
-        (generation() == u32::from(owner.generation())).then_some(who)
+        let word = |field: usize| self.table.word32(at + field).load(Ordering::Acquire);
+        let name = |field: usize| {
+            [field, field + 8].map(|field| self.table.word64(at + field).load(Ordering::Relaxed))
+        };
+        let generation = u32::from(owner.generation());
+        if word(0) == generation {
+            let who = Who { pid: word(4), name: name(24) };
+            if word(0) == generation {
+                return Some(who);
+            }
+        }
+        (word(44) == generation).then(|| Who { pid: word(40), name: name(48) })
     }
 
     /// How many processes are attached, with this one.
@@ -241,7 +251,15 @@ impl Participants {
 fn enter(table: &Area, at: usize, slot: u16) -> Owner {
     let generation = table.word32(at);
     // What is there may be anything; its low 16 bits are as good as any number.
-    let next = (generation.load(Ordering::Relaxed) as u16).wrapping_add(1).max(1);
+    let before = generation.load(Ordering::Relaxed);
+    let next = (before as u16).wrapping_add(1).max(1);
+    // Who had it before stays known, for those who find out later that it died.
+    table.word32(at + 40).store(table.word32(at + 4).load(Ordering::Relaxed), Ordering::Relaxed);
+    table.word32(at + 44).store(before, Ordering::Relaxed);
+    for field in [24, 32] {
+        let name = table.word64(at + field).load(Ordering::Relaxed);
+        table.word64(at + field + 24).store(name, Ordering::Relaxed);
+    }
     generation.store(u32::from(next), Ordering::Release);
     table.word32(at + 4).store(process::id(), Ordering::Relaxed);
     table.word64(at + 8).store(process::start_time(), Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! One of the eight.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use steadfast::{LockError, RawLock, RobustMutex, Segment, WaitError};
 
@@ -15,8 +15,14 @@ type Operation = fn(&mut Worker) -> bool;
 
 /// All of them.
 pub const OPERATIONS: [(&str, Operation); 14] = [
-    ("mutex", |worker| worker.change(&worker.world.pair)),
-    ("pthread mutex", |worker| worker.change(&worker.world.theirs)),
+    ("mutex", |worker| {
+        let world = worker.world;
+        worker.change(&world.pair)
+    }),
+    ("pthread mutex", |worker| {
+        let world = worker.world;
+        worker.change(&world.theirs)
+    }),
     ("rlock", Worker::lock_twice),
     ("read", Worker::read),
     ("write", Worker::write),
@@ -73,6 +79,14 @@ fn in_time<T>(attempt: Result<T, WaitError>) -> Option<T> {
     }
 }
 
+/// Stays where it is for a moment, so that whoever should not be there at the same time has time to be.
+fn dwell(random: &mut Random) {
+    let until = Instant::now() + Duration::from_micros(random.below(60));
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+}
+
 impl Worker {
     fn count(&self, operation: usize) {
         if let Some((mut done, died)) = taken(self.world.done[self.place].lock()) {
@@ -83,7 +97,7 @@ impl Worker {
         }
     }
 
-    fn change<L: RawLock>(&self, mutex: &RobustMutex<Pair, L>) -> bool {
+    fn change<L: RawLock>(&mut self, mutex: &RobustMutex<Pair, L>) -> bool {
         let Some((mut pair, died)) = taken(mutex.lock_timeout(PATIENCE)) else { return false };
         if died {
             pair[1] = pair[0];
@@ -91,6 +105,7 @@ impl Worker {
         }
         assert_eq!(pair[0], pair[1], "a pair is torn, and its mutex says it is clean");
         pair[0] += 1;
+        dwell(&mut self.random);
         pair[1] += 1;
         true
     }
@@ -100,6 +115,7 @@ impl Worker {
         let me = self.random.next() | 1;
         alone.inside.set(me).expect("go in");
         work();
+        dwell(&mut self.random);
         assert_eq!(alone.inside.get().expect("look"), me, "two at a time");
     }
 
@@ -125,7 +141,12 @@ impl Worker {
             Err(LockError::TimedOut) => return false,
             Err(error) => panic!("a read: {error:?}"),
         };
-        assert!(table.iter().all(|&x| x == table[0]), "a reader sees a torn table: {table:?}");
+        let before = table[0];
+        assert!(table.iter().all(|&x| x == before), "a reader sees a torn table: {table:?}");
+        dwell(&mut self.random);
+        // Read anew: nobody may have written meanwhile.
+        let now = *std::hint::black_box(&*table);
+        assert!(now.iter().all(|&x| x == before), "a writer beside a reader: {now:?}, {before}");
         if self.random.percent(20) {
             let again = self.world.table.read_timeout(PATIENCE);
             assert!(again.is_ok(), "one who reads may read again: {:?}", again.err());
@@ -143,8 +164,11 @@ impl Worker {
             table.mark_consistent();
         }
         assert!(table.iter().all(|&x| x == table[0]), "a writer sees a torn table: {:?}", *table);
-        for entry in table.iter_mut() {
+        for (at, entry) in table.iter_mut().enumerate() {
             *entry += 1;
+            if at == 7 {
+                dwell(&mut self.random);
+            }
         }
         true
     }
@@ -184,7 +208,8 @@ impl Worker {
     }
 
     fn notify(&mut self) -> bool {
-        let changed = self.change(&self.world.pair);
+        let world = self.world;
+        let changed = self.change(&world.pair);
         if self.random.percent(50) {
             self.world.changed.notify_one().expect("notify");
         } else {
