@@ -111,8 +111,8 @@ pub mod parts {
 #[cfg(not(all(test, loom)))]
 pub use steadfast_macros::Shared;
 
-// The models, in tests with `--cfg loom`: the lock, the event count and the ring, on a machine of their
-// own. In the library itself that cfg (it may be there for somebody else's models) changes nothing.
+// The models, in tests with `--cfg loom`: the locks, the event count, what is built on them, and the ring, on a
+// machine of their own. In the library itself that cfg (it may be there for somebody else's models) changes nothing.
 #[cfg(all(test, loom))]
 #[allow(dead_code)] // a model does not use all of what it runs
 mod loom_kernel;
@@ -121,12 +121,21 @@ use loom_kernel as os;
 #[cfg(all(not(test), loom))]
 use segment as loom_kernel;
 #[cfg(all(test, loom))]
+#[allow(dead_code)]
 mod sync {
     pub(crate) use crate::loom_kernel::Caller;
 
+    mod caller {
+        pub(crate) use crate::loom_kernel::Armed;
+    }
+    mod count;
     pub(crate) mod event_count;
+    mod gate;
     mod loom_tests;
+    mod phases;
     pub(crate) mod robust_lock;
+    mod seat;
+    mod waiting;
 }
 #[cfg(all(test, loom))]
 #[allow(dead_code)]

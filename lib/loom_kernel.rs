@@ -1,5 +1,5 @@
-//! A machine for the models: what the robust lock, the event count and the ring run on instead of
-//! shared memory and Linux, when the library's tests are built with `--cfg loom`.
+//! A machine for the models: what the locks, the event count, the protocols on top of them and the ring run on
+//! instead of shared memory and Linux, when the library's tests are built with `--cfg loom`.
 //!
 //! # What is modelled
 //! * **Memory**: loom's atomics. loom runs a scenario again and again, through every order of the
@@ -8,8 +8,9 @@
 //! * **Death**: a thread started by [`victim`] is killed before its n-th access to anything shared, or
 //!   asleep, or after its last access; [`Model::with_deaths`] goes through all n. Killed means: a private
 //!   panic unwinds the thread, which then does what the kernel does for it.
-//! * **The kernel at a death**: it looks at the pending word as `robust-futex-ABI` says, see `exit`; after
-//!   that, and not before, the participant's file lock is free, that is, [`Caller::is_alive`] false.
+//! * **The kernel at a death**: it looks at the words on the thread's list, and then at the pending one, as
+//!   `robust-futex-ABI` says, see `exit`; after that, and not before, the participant's file lock is free, that
+//!   is, [`Caller::is_alive`] false.
 //! * **futex**: sleepers queue up by word, first come, first called. A wait reads the word and falls
 //!   asleep in one step, as the kernel does under its bucket lock. A call or a time-out orders memory
 //!   between the two threads, as the kernel's own locks do.
@@ -20,8 +21,8 @@
 //!
 //! # What is not
 //! loom treats sequentially consistent accesses as acquire and release (fences are complete), never
-//! lets a load see a store that has not been executed yet, and remembers seven stores to each word. The
-//! kernel's list of held locks, signals, and threads of one process are left to the sweep and the storm.
+//! lets a load see a store that has not been executed yet, and remembers seven stores to each word. How a lock
+//! gets onto the kernel's list, signals, and threads of one process are left to the sweep and the storm.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -71,10 +72,10 @@ impl fmt::Debug for Place {
     }
 }
 
-/// What the kernel did about the pending word of a dead thread.
+/// What the kernel did about the words of a dead thread: about the pending one, if it marked none on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Last {
-    /// It was the owner: the word was marked.
+    /// It was the owner: a word was marked.
     Marked,
     /// Nobody was: a waiter was woken.
     Woke,
@@ -103,7 +104,9 @@ struct Person {
     /// Its file lock: 1 while it lives.
     alive: Arc<model::AtomicU32>,
     /// The thread's pending slot.
-    pending: Option<AtomicU64>,
+    pending: Armed,
+    /// The thread's list of held locks.
+    held: Vec<AtomicU64>,
     /// Accesses to go before it is killed.
     countdown: Option<u32>,
     killed_at: Option<Place>,
@@ -170,6 +173,7 @@ impl World {
         self.people.push(Person {
             alive: Arc::new(model::AtomicU32::new(1)),
             pending: None,
+            held: Vec::new(),
             countdown,
             killed_at: None,
             ended: false,
@@ -276,6 +280,11 @@ pub(crate) mod clock {
                 Deadline::At(sleeps) => (slept() < *sleeps).then_some(at_most),
             }
         }
+
+        /// One sleep from now, however long.
+        pub(crate) fn after(_timeout: Duration) -> Deadline {
+            Deadline::At(super::world(|world| world.people[super::me()].sleeps) + 1)
+        }
     }
 }
 
@@ -289,6 +298,9 @@ fn tid(person: usize) -> u32 {
 fn owner(person: usize) -> u32 {
     1 << 16 | (person as u32 + 1)
 }
+
+/// What a pending slot holds.
+pub(crate) type Armed = Option<AtomicU64>;
 
 /// The twin of [`crate::sync::Caller`].
 #[derive(Clone, Copy, Debug)]
@@ -326,7 +338,15 @@ impl Caller {
         self.native
     }
 
-    pub(crate) fn arm(&self, word: &AtomicU64) -> Option<AtomicU64> {
+    pub(crate) fn thread(&self) -> u64 {
+        u64::from(self.owner()) << 32 | u64::from(tid(self.person))
+    }
+
+    pub(crate) fn is_usable(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn arm(&self, word: &AtomicU64) -> Armed {
         if !self.native || fault(Fault::UnarmedLock) {
             return None;
         }
@@ -334,9 +354,30 @@ impl Caller {
     }
 
     #[track_caller]
-    pub(crate) fn disarm(&self, armed: Option<AtomicU64>) {
+    pub(crate) fn disarm(&self, armed: Armed) {
         step("disarm");
         world(|world| world.people[self.person].pending = armed);
+    }
+
+    /// Puts a lock on the list. In the library there is no instruction at which the kernel would not look at it.
+    pub(crate) fn hold(&self, word: &AtomicU64, armed: Armed) {
+        world(|world| {
+            let me = &mut world.people[self.person];
+            if self.native {
+                me.held.push(word.clone());
+            }
+            me.pending = armed;
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn release(&self, word: &AtomicU64, unlock: impl FnOnce()) {
+        let armed = self.arm(word);
+        world(|world| {
+            world.people[self.person].held.retain(|held| held.key() != word.key());
+        });
+        unlock();
+        self.disarm(armed);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The one switch between the machine's atomics and loom's, and the few primitives that have no
 //! name in the standard library.
 //!
-//! The robust lock, the event count and the ring are written against this module only, so that the
-//! same lines run on shared memory and inside a loom model (`RUSTFLAGS="--cfg loom"`).
+//! The robust lock, the event count, the cores of the primitives on top of them and the ring are written against
+//! this module only, so that the same lines run on shared memory and inside a loom model
+//! (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(not(all(test, loom)))]
 mod real {
@@ -36,6 +37,7 @@ pub(crate) use real::*;
 /// A deliberate fault, for the tests that show that the sweep and the storm would see it. Exists
 /// only in builds with `--cfg steadfast_faults`; everywhere else [`fault`] is the constant `false`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(all(test, loom), allow(dead_code))] // the models run only a part of the library
 pub(crate) enum Fault {
     /// The record's header is stored before its body.
     CommitBeforeBody,
@@ -61,6 +63,12 @@ pub(crate) enum Fault {
     TripOverDead,
     /// A large value counts before its bytes are there.
     WordBeforeBytes,
+    /// A caller that finds nobody asleep clears the mark, and does not look for those who fell asleep meanwhile.
+    HastyBell,
+    /// A reader that has a seat does not look at the gate once more.
+    BlindReader,
+    /// A reader that reads again takes a second seat.
+    SecondSeat,
 }
 
 /// Whether the fault `which` is planted: always false, except in a `--cfg steadfast_faults` build
@@ -88,6 +96,9 @@ pub(crate) fn fault(which: Fault) -> bool {
         Ok("place-before-break") => Some(Fault::PlaceBeforeBreak),
         Ok("trip-over-dead") => Some(Fault::TripOverDead),
         Ok("word-before-bytes") => Some(Fault::WordBeforeBytes),
+        Ok("hasty-bell") => Some(Fault::HastyBell),
+        Ok("blind-reader") => Some(Fault::BlindReader),
+        Ok("second-seat") => Some(Fault::SecondSeat),
         _ => None,
     });
     *chosen == Some(which)

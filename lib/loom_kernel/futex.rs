@@ -28,10 +28,10 @@ pub(crate) fn wait_low(word: &AtomicU64, expected: u32, _timeout: Duration) -> W
 }
 
 #[track_caller]
-pub(crate) fn wake(word: &AtomicU32, count: u32) {
+pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     step("wake");
     word.word().fetch_or(0, Ordering::Relaxed);
-    call(word.key(), count);
+    call(word.key(), count)
 }
 
 #[track_caller]
@@ -94,33 +94,51 @@ pub(super) fn barrier() {
 /// The timer of the longest sleeper of a word fires, if there is one, while others can still run.
 pub(crate) fn expire(word: &AtomicU64) {
     word.word().fetch_or(0, Ordering::Relaxed);
+    fire(word.key());
+}
+
+/// The same for the sleepers of an event count.
+pub(crate) fn expire_count(word: &AtomicU32) {
+    word.word().fetch_or(0, Ordering::Relaxed);
+    fire(word.key());
+}
+
+fn fire(word: usize) {
     let roused = world(|world| {
-        let first = world.asleep.iter().position(|sleeper| sleeper.word == word.key())?;
+        let first = world.asleep.iter().position(|sleeper| sleeper.word == word)?;
         world.rouse(first, Waited::TimedOut)
     });
     unpark(roused);
 }
 
-/// Rouses sleepers of a word, the longest first.
-pub(super) fn call(word: usize, count: u32) {
-    for _ in 0..count {
+/// Rouses sleepers of a word, the longest first, and tells how many.
+pub(super) fn call(word: usize, count: u32) -> u32 {
+    for called in 0..count {
         let roused = world(|world| {
             let first = world.asleep.iter().position(|sleeper| sleeper.word == word)?;
             Some(world.rouse(first, Waited::Woken))
         });
-        let Some(thread) = roused else { return };
+        let Some(thread) = roused else { return called };
         unpark(thread);
     }
+    count
 }
 
-/// What the kernel does for a thread that was killed, in this order: the pending word, the file lock.
+/// What the kernel does for a thread that was killed, in this order: the words on its list, the pending word,
+/// the file lock.
 pub(super) fn exit(place: Place) {
     let me = me();
-    let (pending, called) = world(|world| {
+    let (held, pending, called) = world(|world| {
         let me = &mut world.people[me];
-        (me.pending.take(), me.called)
+        (std::mem::take(&mut me.held), me.pending.take(), me.called)
     });
-    let last = pending.map_or(Last::Unarmed, |word| handle_futex_death(&word, tid(me)));
+    let is_pending = |word: &AtomicU64| pending.as_ref().is_some_and(|it| it.key() == word.key());
+    let mut marked = false;
+    for word in held.iter().rev().filter(|word| !is_pending(word)) {
+        marked |= handle_futex_death(word, tid(me), false) == Last::Marked;
+    }
+    let last = pending.map_or(Last::Unarmed, |word| handle_futex_death(&word, tid(me), true));
+    let last = if marked { Last::Marked } else { last };
     let alive = world(|world| {
         world.death = Some(Death { place, last, called });
         world.people[me].alive.clone()
@@ -128,12 +146,12 @@ pub(super) fn exit(place: Place) {
     alive.swap(0, Ordering::SeqCst);
 }
 
-/// The function of this name in `kernel/futex/core.c`, for a pending entry.
-fn handle_futex_death(word: &AtomicU64, tid: u32) -> Last {
+/// The function of this name in `kernel/futex/core.c`.
+fn handle_futex_death(word: &AtomicU64, tid: u32, pending: bool) -> Last {
     let mut seen = word.word().fetch_or(0, Ordering::Relaxed);
     loop {
         let low = seen as u32;
-        if low & TID_MASK == 0 {
+        if pending && low & TID_MASK == 0 {
             word.word().fetch_or(0, Ordering::Relaxed);
             call(word.key(), 1);
             return Last::Woke;

@@ -82,6 +82,12 @@ macro_rules! atomic {
             }
 
             #[track_caller]
+            pub(crate) fn fetch_add(&self, more: $int, order: Ordering) -> $int {
+                step("fetch_add");
+                self.word().fetch_add(more, order)
+            }
+
+            #[track_caller]
             pub(crate) fn fetch_max(&self, value: $int, order: Ordering) -> $int {
                 step("fetch_max");
                 self.word().fetch_max(value, order)

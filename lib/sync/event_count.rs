@@ -80,6 +80,18 @@ impl EventCount {
         unsafe { &*word.cast::<EventCount>() }
     }
 
+    /// One for a model.
+    #[cfg(all(test, loom))]
+    pub(crate) fn new() -> EventCount {
+        EventCount { word: AtomicU32::new(0) }
+    }
+
+    /// Its word, whose sleepers a model may let time out.
+    #[cfg(all(test, loom))]
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
     /// Announces that the calling thread may sleep. Look at the state once more, then
     /// [`EventCount::wait`].
     pub(crate) fn prepare(&self) -> Key {
@@ -147,7 +159,9 @@ impl EventCount {
             return;
         }
         let nobody = called.wrapping_add(ONE) & !SLEEPERS;
-        if self.word.compare_exchange(called, nobody, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+        if self.word.compare_exchange(called, nobody, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+            && !fault(Fault::HastyBell)
+        {
             futex::wake(&self.word, u32::MAX);
         }
     }

@@ -49,7 +49,7 @@
 //! main lock, and whoever comes first gets it.
 
 use crate::os::clock::Deadline;
-use crate::primitive::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+use crate::primitive::{AtomicU32, AtomicU64, Fault, Ordering, fault, fence_after_rmw};
 
 use super::Caller;
 use super::robust_lock::{BACKSTOP, Refused};
@@ -86,7 +86,7 @@ impl Gate {
             false => self.claim_another(caller, seats, handle, first)?,
         };
         fence_after_rmw();
-        if self.word.load(Ordering::Acquire) == OPEN {
+        if fault(Fault::BlindReader) || self.word.load(Ordering::Acquire) == OPEN {
             return Some(seat);
         }
         seats[seat].leave(caller);
@@ -134,6 +134,9 @@ impl Gate {
     /// One who reads comes once more: its seat. `None` if it does not read.
     pub(crate) fn enter_again(&self, caller: &Caller, seats: &[Seat]) -> Option<usize> {
         let seat = self.seat_of(caller, seats)?;
+        if fault(Fault::SecondSeat) {
+            return self.take_seat(caller, seats, 0, Deadline::Never).ok();
+        }
         seats[seat].come_again();
         Some(seat)
     }

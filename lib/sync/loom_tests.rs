@@ -1,5 +1,8 @@
-//! Models of the robust lock and the event count: every order of their accesses, and a death before
-//! every one of them. See [`crate::loom_kernel`] for what is modelled.
+//! Models of the robust lock, the event count and what is built on them: every order of their accesses, and a
+//! death before every one of them. See [`crate::loom_kernel`] for what is modelled.
+//!
+//! The lock and the event count are here, the others in a file each. The handles of the primitives are bound to a
+//! segment, so the models repeat their few steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +14,11 @@ use crate::loom_kernel::{
     AtomicU32, AtomicU64, Caller, Death, Fault, Last, Model, Ordering, Process, backstops,
     foreign_victim, futex, survivor, victim,
 };
+
+mod barrier;
+mod calling;
+mod permits;
+mod rwlock;
 
 const SOME_TIME: Duration = Duration::from_millis(100);
 

@@ -57,7 +57,7 @@ use super::waiting::{self, Look};
 pub(crate) struct Phases {
     pub(crate) state: AtomicU64,
     acting: AtomicU64,
-    bell: EventCount,
+    pub(crate) bell: EventCount,
     pub(crate) room: EventCount,
 }
 

@@ -54,6 +54,21 @@ pub(crate) fn new_handle() -> u64 {
 }
 
 impl Seat {
+    /// One for a model.
+    #[cfg(all(test, loom))]
+    pub(crate) fn new() -> Seat {
+        let zero = || AtomicU64::new(0);
+        Seat {
+            word: zero(),
+            thread: zero(),
+            handle: zero(),
+            node: [zero(), zero()],
+            arrived: zero(),
+            stays: zero(),
+            again: zero(),
+        }
+    }
+
     /// The lock it is.
     #[inline]
     pub(crate) fn lock(&self) -> &RobustLock {
