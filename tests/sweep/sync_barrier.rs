@@ -354,9 +354,10 @@ fn judge_reset(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<Stat
 
 /// A party that had joined died earlier: nobody can pass.
 fn judge_bury(scene: &mut Scene, lane: &mut Lane, death: &Death) -> Result<State, String> {
-    let broken = scene.saw(at::STATE) >> 32 == 1;
+    // One that slept may have been faster.
+    let broken = scene.asleep.is_empty() && scene.saw(at::STATE) >> 32 == 1;
     all_broken(scene, lane, death.when)?;
-    Ok(after(broken))
+    Ok(after(broken || death.finished))
 }
 
 /// All of them.

@@ -372,13 +372,13 @@ impl Stage for Scene {
             self.hold(lane, HOLDER, verb)?;
             self.held = true;
         }
+        let earlier = self.plan.earlier;
+        let earlier = earlier.map(|earlier| Tracee::start(&["victim", earlier, &self.name]));
         for verb in self.plan.asleep {
             self.send_to_sleep(lane, verb)?;
         }
-        if let Some(earlier) = self.plan.earlier {
-            Tracee::start(&["victim", earlier, &self.name])?.kill()?;
-        }
-        Ok(())
+        // Last, as those who sleep look for the dead after a backstop.
+        earlier.map_or(Ok(()), |earlier| earlier?.kill())
     }
 
     fn wake(&mut self, lane: &mut Lane) -> Result<(), String> {
