@@ -24,6 +24,7 @@ mod rlock;
 mod semaphore;
 mod shared;
 mod things;
+mod timeouts;
 mod value;
 
 use std::time::Duration;
