@@ -153,6 +153,23 @@ fn whoever_finds_no_place_comes_in_when_another_has_left() {
 }
 
 #[test]
+fn whoever_waits_for_a_place_hears_that_it_is_broken() {
+    Model::new("barrier: two find no place, one aborts").run(|| {
+        let meeting = Meeting::of(1);
+        let me = Caller::main();
+        let seat = meeting.sit(&me).expect("it is whole");
+        let logs = [Log::default(), Log::default()];
+        let others = logs.each_ref().map(|log| survivor(party(&meeting, 1, log)));
+        meeting.phases.abort();
+        for other in others {
+            other.join().expect("it lives");
+        }
+        assert!(logs.iter().all(|log| *log.borrow() == [Broken]));
+        meeting.leave(&me, seat);
+    });
+}
+
+#[test]
 fn one_action_is_done_before_anybody_passes() {
     Model::new("barrier: two pass, with an action").run(|| {
         let meeting = Meeting::of(2);
