@@ -18,7 +18,7 @@
 //! 2 arrived := s, by a locked exchange
 //! 3 full fence
 //! 4 until the state is not s:
-//!     if all seats have arrived in s:  state: s -> s + 1 trip, and call everybody
+//!     if all seats have arrived in s, and their owners live:  state: s -> s + 1 trip, and call everybody
 //!     if an owner is dead that had arrived in s, or that stays:  state: s -> broken, and call everybody
 //!     if the deadline has passed:  the same, and give up
 //!     sleep
@@ -41,7 +41,8 @@
 //! * *died in the action*: its owner has arrived in `s`.
 //!
 //! Whoever judges a dead owner's seat has taken it over before, and has it until it is cleared: so what it judges by
-//! are the dead one's words, and nobody can have come, arrived and died in between.
+//! are the dead one's words, and nobody can have come, arrived and died in between. Meanwhile the seat has a living
+//! owner, and says that it has arrived: it counts for the trip only if that owner is the one that sat down there.
 
 use crate::os::clock::Deadline;
 use crate::primitive::{AtomicU64, Fault, Ordering, fault, fence_after_rmw};
@@ -133,7 +134,10 @@ impl Phases {
             if !fault(Fault::TripOverDead) {
                 self.bury(caller, seats, look == Look::Thorough);
             }
-            if seats.iter().all(|seat| seat.arrived.load(Ordering::Acquire) == state) {
+            let here = |seat: &Seat| {
+                seat.arrived.load(Ordering::Acquire) == state && seat.is_its_sitters()
+            };
+            if seats.iter().all(here) {
                 match &mut action {
                     None => self.change(state, tripped(state)),
                     Some(action) => self.act(caller, state, action),

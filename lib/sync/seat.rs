@@ -47,6 +47,9 @@ pub(crate) struct Seat {
     again: AtomicU64,
 }
 
+/// The kernel's limit of thread ids: greater numbers in a lock word name participants of other PID namespaces.
+const MOST_THREADS: u32 = 1 << 22;
+
 /// A number for a new handle, its own in this process.
 pub(crate) fn new_handle() -> u64 {
     static NEXT: PrivateCounter = PrivateCounter::new(1);
@@ -192,6 +195,16 @@ impl Seat {
         let seen = self.word.load(Ordering::Acquire);
         let marked = seen as u32 & TID_MASK == 0;
         seen != 0 && (marked || asked && !caller.is_alive((seen >> 32) as u32))
+    }
+
+    /// Whether the one that took it to sit there has it: not somebody who has taken it over from the dead, to clear
+    /// it.
+    pub(crate) fn is_its_sitters(&self) -> bool {
+        let (word, sitter) =
+            (self.word.load(Ordering::Acquire), self.thread.load(Ordering::Acquire));
+        let low = word as u32 & TID_MASK;
+        // In another PID namespace than the segment's the word names the process alone.
+        word >> 32 == sitter >> 32 && (low == sitter as u32 || low > MOST_THREADS)
     }
 
     /// Whether the calling thread has it.
