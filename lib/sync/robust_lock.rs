@@ -47,8 +47,11 @@ pub(crate) const WAITERS: u32 = 1 << 31;
 pub(crate) const OWNER_DIED: u32 = 1 << 30;
 pub(crate) const TID_MASK: u32 = OWNER_DIED - 1;
 
-/// Polls of a held word before sleeping: some 2.5 microseconds, longer than our critical sections.
-const SPINS: u32 = 100;
+/// Looks at a held word before sleeping, each one pause further from the last: 91 pauses in all, some 2.5
+/// microseconds, longer than our critical sections. A look takes the word's line from the owner, who needs it back to
+/// release the lock: with 100 looks one pause apart two processes together had half the throughput of the C library's
+/// mutex, which does not look at all; with these, one and a half times it.
+const SPINS: u32 = 14;
 
 /// The first sleep; each one that ends without a wake is twice as long, up to [`BACKSTOP`].
 const FIRST_NAP: Duration = Duration::from_millis(2);
@@ -140,8 +143,11 @@ impl RobustLock {
                 return Err(Refused::Deadlock);
             }
             if spins > 0 && deadline != Deadline::Now {
+                // Each look takes the line from the owner, who needs it to go on: so further and further apart.
+                for _ in 0..SPINS - spins {
+                    spin_loop();
+                }
                 spins -= 1;
-                spin_loop();
                 continue;
             }
             let announced = seen | u64::from(WAITERS);
