@@ -123,10 +123,7 @@ impl Barrier {
     /// # Errors
     /// [`WaitError::WouldBlock`]; otherwise as [`Barrier::join`].
     pub fn try_join(&self) -> Result<Party<'_>, WaitError> {
-        self.join_by(Deadline::Now).map_err(|error| match error {
-            WaitError::TimedOut => WaitError::WouldBlock,
-            other => other,
-        })
+        self.join_by(Deadline::Now).map_err(WaitError::at_once)
     }
 
     /// The same, waiting for at most `timeout`; zero does not wait.

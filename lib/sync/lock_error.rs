@@ -73,6 +73,14 @@ impl<G: Judge> LockError<G> {
 }
 
 impl<G> LockError<G> {
+    /// The error of a `try_...`, which waits until now at the latest.
+    pub(super) fn at_once(self) -> LockError<G> {
+        match self {
+            LockError::TimedOut => LockError::WouldBlock,
+            other => other,
+        }
+    }
+
     /// The same error of another guard, where there is none in it.
     ///
     /// # Panics

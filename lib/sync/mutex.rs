@@ -186,10 +186,7 @@ impl<T: Guarded + ?Sized, L: RawLock> RobustMutex<T, L> {
     /// # Errors
     /// [`LockError::WouldBlock`] if somebody alive has it; otherwise as [`RobustMutex::lock`].
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, LockError<MutexGuard<'_, T, L>>> {
-        self.lock_until(Deadline::Now).map_err(|error| match error {
-            LockError::TimedOut => LockError::WouldBlock,
-            other => other,
-        })
+        self.lock_until(Deadline::Now).map_err(LockError::at_once)
     }
 
     /// Waits for the lock for at most `timeout`, by the monotonic clock; zero does not wait.

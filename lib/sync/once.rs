@@ -73,10 +73,7 @@ impl Once {
     /// # Errors
     /// [`WaitError::WouldBlock`]; otherwise as [`Once::call_once`].
     pub fn try_call_once(&self, work: impl FnOnce(OnceAttempt)) -> Result<bool, WaitError> {
-        self.call_until(work, Deadline::Now).map_err(|error| match error {
-            WaitError::TimedOut => WaitError::WouldBlock,
-            other => other,
-        })
+        self.call_until(work, Deadline::Now).map_err(WaitError::at_once)
     }
 
     /// The same, but waits for one who is at it for at most `timeout`; zero does not wait.

@@ -89,10 +89,7 @@ impl Permits {
     /// # Errors
     /// [`WaitError::WouldBlock`] if all are held by the living, [`WaitError::Segment`].
     pub fn try_acquire(&self) -> Result<Permit<'_>, WaitError> {
-        self.acquire_until(Deadline::Now).map_err(|error| match error {
-            WaitError::TimedOut => WaitError::WouldBlock,
-            other => other,
-        })
+        self.acquire_until(Deadline::Now).map_err(WaitError::at_once)
     }
 
     /// Takes a permit, and waits for one for at most `timeout`; zero does not wait.

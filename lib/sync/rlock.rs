@@ -86,10 +86,7 @@ impl RLock {
     /// # Errors
     /// [`LockError::WouldBlock`] if somebody else has it; otherwise as [`RLock::lock`].
     pub fn try_lock(&self) -> Attempt<'_> {
-        self.lock_until(|| Deadline::Now).map_err(|error| match error {
-            LockError::TimedOut => LockError::WouldBlock,
-            other => other,
-        })
+        self.lock_until(|| Deadline::Now).map_err(LockError::at_once)
     }
 
     /// Waits for the lock for at most `timeout`; zero does not wait.

@@ -81,13 +81,6 @@ pub struct RwLockWriteGuard<'a, T: Guarded + ?Sized> {
 type Read<'a, T> = Result<RwLockReadGuard<'a, T>, LockError<RwLockReadGuard<'a, T>>>;
 type Write<'a, T> = Result<RwLockWriteGuard<'a, T>, LockError<RwLockWriteGuard<'a, T>>>;
 
-fn at_once<G>(error: LockError<G>) -> LockError<G> {
-    match error {
-        LockError::TimedOut => LockError::WouldBlock,
-        other => other,
-    }
-}
-
 impl<T: Guarded + ?Sized> RwLock<T> {
     /// Waits until it may read, for as long as it takes.
     ///
@@ -103,7 +96,7 @@ impl<T: Guarded + ?Sized> RwLock<T> {
     /// # Errors
     /// [`LockError::WouldBlock`]; otherwise as [`RwLock::read`].
     pub fn try_read(&self) -> Read<'_, T> {
-        self.read_until(|| Deadline::Now).map_err(at_once)
+        self.read_until(|| Deadline::Now).map_err(LockError::at_once)
     }
 
     /// Waits until it may read, for at most `timeout`; zero does not wait.
@@ -127,7 +120,7 @@ impl<T: Guarded + ?Sized> RwLock<T> {
     /// # Errors
     /// [`LockError::WouldBlock`]; otherwise as [`RwLock::write`].
     pub fn try_write(&self) -> Write<'_, T> {
-        self.write_until(Deadline::Now).map_err(at_once)
+        self.write_until(Deadline::Now).map_err(LockError::at_once)
     }
 
     /// Waits until it may write, for at most `timeout`; zero does not wait.

@@ -18,8 +18,8 @@
 //! thread of its process has taken such a seat and not yet written its name.
 //!
 //! # Death
-//! A seat is a robust lock that is held for as long as its owner sits: linked on the thread's robust list. So
-//! the kernel marks it when the thread dies, and the owner's file lock tells of the rest. A seat is never
+//! A seat is a robust lock that is held for as long as its owner sits, in the thread's pending slot or on its robust
+//! list (see `os::robust_list`). So the kernel marks it when the thread dies, and the owner's file lock tells of the rest. A seat is never
 //! waited for like a lock, but for a writer that waits for a reader to leave.
 
 use std::sync::atomic::AtomicU64 as PrivateCounter;

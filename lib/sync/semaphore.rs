@@ -81,10 +81,7 @@ macro_rules! semaphore {
             /// # Errors
             /// [`WaitError::WouldBlock`] if there is none, [`WaitError::Segment`].
             pub fn try_acquire(&self) -> Result<(), WaitError> {
-                self.permits.take(|| Deadline::Now).map_err(|error| match error {
-                    WaitError::TimedOut => WaitError::WouldBlock,
-                    other => other,
-                })
+                self.permits.take(|| Deadline::Now).map_err(WaitError::at_once)
             }
 
             /// Takes a permit, and waits for one for at most `timeout`; zero does not wait.

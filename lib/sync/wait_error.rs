@@ -36,6 +36,14 @@ pub enum WaitError {
 }
 
 impl WaitError {
+    /// The error of a `try_...`, which waits until now at the latest.
+    pub(super) fn at_once(self) -> WaitError {
+        match self {
+            WaitError::TimedOut => WaitError::WouldBlock,
+            other => other,
+        }
+    }
+
     /// What a lock error says where the lock guards nothing that could be inconsistent.
     pub(super) fn from_lock<G>(error: LockError<G>) -> WaitError {
         match error {
